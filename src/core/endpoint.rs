@@ -1,0 +1,102 @@
+//! One HTTPS destination: where it is, whom it trusts, how much it may be asked at once.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// An `[endpoint.<name>]` after validation. The request itself is rendered by the route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The name in `[endpoint.<name>]`.
+    pub name: String,
+    /// The URL as configured, for people; never holds a secret.
+    pub url: String,
+    /// Connect here instead of looking the host name up; the certificate must still fit the name.
+    pub address: Option<IpAddr>,
+    /// Which IP versions to use.
+    pub ip: IpVersions,
+    /// Whether the host name comes from a topic capture.
+    pub captured_host: bool,
+    /// Whether private, loopback and link-local addresses may be connected to. Always true for
+    /// a host name that is written in the configuration; for a captured one only if it says so.
+    pub private_addresses: bool,
+    /// Whom to trust.
+    pub trust: Trust,
+    /// Which redirects are followed.
+    pub redirects: Redirects,
+    /// Requests performed at the same time, 1 to 64.
+    pub concurrency: usize,
+    /// Jobs that wait or run at the same time; one more is answered `bridge.busy`.
+    pub queue: usize,
+    /// Of these, how many one client may hold.
+    pub share: usize,
+}
+
+/// Which IP versions an endpoint is reached over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpVersions {
+    /// Both, without waiting for a dead one.
+    #[default]
+    Both,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// What a server's certificate chain is judged by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Where trusted roots come from.
+    pub roots: Roots,
+    /// The lowest TLS version to accept.
+    pub min_tls: TlsVersion,
+}
+
+/// Where trusted roots come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Roots {
+    /// Mozilla's roots, compiled in.
+    #[default]
+    Bundled,
+    /// The roots of the operating system.
+    System,
+    /// These PEM files and nothing else.
+    Files(Vec<PathBuf>),
+}
+
+/// TLS protocol versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// Which redirects are followed; always to `https://` only, and without credentials elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redirects {
+    /// None: a 3xx status is the response.
+    None,
+    /// To the same host and port.
+    #[default]
+    SameOrigin,
+    /// To any host.
+    Any,
+}
+
+/// Most redirects that one request follows.
+pub const MAX_REDIRECTS: u32 = 5;
+
+/// How long and how large one exchange may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// One attempt, and each of its phases, at most.
+    pub timeout: Duration,
+    /// From the node's publish to its reply.
+    pub deadline: Duration,
+    /// Largest response body, in bytes.
+    pub max_response: usize,
+}

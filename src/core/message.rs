@@ -1,0 +1,51 @@
+//! One MQTT application message, independent of protocol version and of who sent it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::core::topic::Topic;
+
+/// Quality of service (MQTT §4.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QoS {
+    /// QoS 0: delivered at most once.
+    #[default]
+    AtMostOnce,
+    /// QoS 1: delivered at least once.
+    AtLeastOnce,
+    /// QoS 2: delivered exactly once.
+    ExactlyOnce,
+}
+
+/// A message as it travels through the hub; cloning shares topic, payload and properties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The topic it was published to; an alias is resolved before.
+    pub topic: Topic,
+    /// Own copy: does not pin a read buffer.
+    pub payload: Bytes,
+    /// The publisher's QoS.
+    pub qos: QoS,
+    /// The RETAIN flag as published.
+    pub retain: bool,
+    /// MQTT 5 properties that travel with the message, `None` when there are none.
+    pub properties: Option<Arc<Properties>>,
+}
+
+/// MQTT 5 properties that a server forwards (MQTT 5 §3.3.2.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// Payload Format Indicator: 1 says that the payload is UTF-8.
+    pub payload_format: Option<u8>,
+    /// Message Expiry Interval in seconds, counted from when the message arrived.
+    pub expiry_interval: Option<u32>,
+    /// Content Type, as the publisher wrote it.
+    pub content_type: Option<String>,
+    /// Response Topic: where the publisher wants the reply; not yet checked to be a topic.
+    pub response_topic: Option<String>,
+    /// Correlation Data, returned unchanged with the reply.
+    pub correlation_data: Option<Bytes>,
+    /// User properties in order, names may repeat.
+    pub user_properties: Vec<(String, String)>,
+}

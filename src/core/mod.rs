@@ -1,0 +1,22 @@
+//! The pure half: decides everything, touches nothing.
+//!
+//! No sockets, files, threads, environment, clock or logging. Time comes in as an argument,
+//! decisions go out as values. `core::` always means this module; the standard library is `std::`.
+
+pub mod access;
+pub mod bridge;
+pub mod endpoint;
+pub mod hub;
+pub mod message;
+pub mod outcome;
+pub mod packet;
+pub mod reply;
+pub mod request;
+pub mod retained;
+pub mod route;
+pub mod secret;
+pub mod select;
+pub mod session;
+pub mod subscriptions;
+pub mod template;
+pub mod topic;

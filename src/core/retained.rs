@@ -1,0 +1,1 @@
+//! The last retained message of each topic.

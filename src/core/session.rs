@@ -1,0 +1,1 @@
+//! One client's MQTT protocol: queue, windows, QoS 1 and 2 exchange.

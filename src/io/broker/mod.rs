@@ -1,0 +1,5 @@
+//! The embedded broker's sockets: listener, one task per client, codec.
+
+pub(crate) mod codec;
+pub(crate) mod listener;
+pub(crate) mod session;

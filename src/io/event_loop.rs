@@ -1,0 +1,1 @@
+//! The one loop that owns hub and bridge and executes their decisions.

@@ -1,0 +1,1 @@
+//! One endpoint as a ureq agent: performs a request, returns an outcome.

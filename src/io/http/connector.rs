@@ -1,0 +1,1 @@
+//! TCP and TLS under ureq: deadlines, phases, live pooled connections.

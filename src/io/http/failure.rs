@@ -1,0 +1,1 @@
+//! From errors of ureq, rustls and the system to a failure code.

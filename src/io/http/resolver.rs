@@ -1,0 +1,1 @@
+//! Name look-ups: cached, one at a time per name, bounded.

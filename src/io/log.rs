@@ -1,0 +1,1 @@
+//! The log: level, format, escapes, caps per cause; other crates' noise filtered.

@@ -1,0 +1,10 @@
+//! The shell: does what `core` decided, and decides nothing itself.
+
+pub(crate) mod broker;
+pub(crate) mod clock;
+pub(crate) mod event_loop;
+pub(crate) mod http;
+pub(crate) mod log;
+pub(crate) mod password;
+pub(crate) mod signal;
+pub(crate) mod tls;

@@ -1,0 +1,1 @@
+//! A rustls client configuration per endpoint.

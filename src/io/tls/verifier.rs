@@ -1,0 +1,1 @@
+//! The certificate verifier around the WebPKI one.
