@@ -1,8 +1,12 @@
 //! Who may publish and subscribe to what.
+//!
+//! Decides what a rule means for one session. Which rules a user has is the configuration's
+//! matter; which topics nobody may publish to (`$…`, replies) is the hub's.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::core::topic::TopicFilter;
+use crate::core::topic::{Topic, TopicError, TopicFilter};
 
 /// Who a connection is, after its credentials were checked.
 #[derive(Clone, Debug)]
@@ -31,4 +35,302 @@ pub struct Grants {
     pub publish: Vec<TopicFilter>,
     /// Filters the session may subscribe to.
     pub subscribe: Vec<TopicFilter>,
+}
+
+/// Why a text is not an access rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleError {
+    /// It is not a topic filter.
+    Filter(TopicError),
+    /// A level is a placeholder that rules do not know.
+    Unknown(String),
+    /// `{user}` or `{client}` is only a part of its level.
+    PartOfLevel(String),
+    /// It starts with `$share/`: rules speak of the filter behind that.
+    Shared,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Filter(error) => error.fmt(f),
+            Self::Unknown(level) => {
+                write!(
+                    f,
+                    "`{level}` is not known here, only {{user}} and {{client}}"
+                )
+            }
+            Self::PartOfLevel(level) => {
+                write!(
+                    f,
+                    "a placeholder stands only as a whole level, not in `{level}`"
+                )
+            }
+            Self::Shared => {
+                f.write_str("`$share/<group>/` is left out: the filter behind it decides")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RuleError {}
+
+const USER: &str = "{user}";
+const CLIENT: &str = "{client}";
+
+impl Rules {
+    /// Checks a rule as written in the configuration.
+    ///
+    /// # Errors
+    /// Names the first thing that keeps it from being a rule.
+    pub fn check(rule: &str) -> Result<(), RuleError> {
+        if rule == "$share" || rule.starts_with("$share/") {
+            return Err(RuleError::Shared);
+        }
+        for level in rule.split('/').filter(|level| !is_placeholder(level)) {
+            if level.contains(USER) || level.contains(CLIENT) {
+                return Err(RuleError::PartOfLevel(level.to_owned()));
+            }
+            if level.starts_with('{') && level.ends_with('}') {
+                return Err(RuleError::Unknown(level.to_owned()));
+            }
+        }
+        // A placeholder's own text is a valid level: what is left is a filter or it is not.
+        TopicFilter::parse(rule).map_err(RuleError::Filter)?;
+        Ok(())
+    }
+
+    /// Returns what the rules grant to one session.
+    ///
+    /// A rule whose placeholder has no usable value (none, empty, or with `/ + #` or NUL, or `$`
+    /// first in the first level) grants nothing: it must not become wider than it was written.
+    pub fn expand(&self, user: Option<&str>, client: &str) -> Grants {
+        let expand = |rules: &[String]| {
+            let filters = rules.iter().filter_map(|rule| expand(rule, user, client));
+            filters.collect()
+        };
+        Grants {
+            publish: expand(&self.publish),
+            subscribe: expand(&self.subscribe),
+        }
+    }
+}
+
+fn is_placeholder(level: &str) -> bool {
+    level == USER || level == CLIENT
+}
+
+fn expand(rule: &str, user: Option<&str>, client: &str) -> Option<TopicFilter> {
+    if !rule.split('/').any(is_placeholder) {
+        return TopicFilter::parse(rule).ok();
+    }
+    let mut text = String::with_capacity(rule.len() + client.len());
+    for (index, level) in rule.split('/').enumerate() {
+        if index > 0 {
+            text.push('/');
+        }
+        let value = match level {
+            USER => usable(user?)?,
+            CLIENT => usable(client)?,
+            other => other,
+        };
+        if index == 0 && is_placeholder(level) && value.starts_with('$') {
+            return None;
+        }
+        text.push_str(value);
+    }
+    TopicFilter::parse(&text).ok()
+}
+
+fn usable(value: &str) -> Option<&str> {
+    (!value.is_empty() && !value.contains(['/', '+', '#', '\0'])).then_some(value)
+}
+
+impl Grants {
+    /// Returns whether some rule matches a topic to publish to.
+    pub fn may_publish(&self, topic: &Topic) -> bool {
+        self.publish.iter().any(|rule| rule.matches(topic.as_str()))
+    }
+
+    /// Returns whether one rule covers all that a filter matches.
+    pub fn may_subscribe(&self, filter: &TopicFilter) -> bool {
+        self.subscribe.iter().any(|rule| rule.covers(filter))
+    }
+
+    /// Returns whether a Response Topic is one that the session could subscribe to: a topic, not
+    /// the server's own, and granted.
+    pub fn may_hear(&self, response_topic: &str) -> bool {
+        !response_topic.starts_with('$')
+            && Topic::parse(response_topic).is_ok()
+            && self
+                .subscribe
+                .iter()
+                .any(|rule| rule.matches(response_topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(texts: &[&str]) -> Vec<TopicFilter> {
+        texts
+            .iter()
+            .map(|text| TopicFilter::parse(text).unwrap())
+            .collect()
+    }
+
+    fn expanded(rule: &str, user: Option<&str>, client: &str) -> Option<String> {
+        expand(rule, user, client).map(|filter| filter.as_str().to_owned())
+    }
+
+    #[test]
+    fn placeholders_become_exactly_one_level_or_the_rule_grants_nothing() {
+        let cases = [
+            (
+                "nodes/{user}/#",
+                Some("kitchen"),
+                "c",
+                Some("nodes/kitchen/#"),
+                "plain",
+            ),
+            ("n/{client}/{user}", Some("u"), "c", Some("n/c/u"), "both"),
+            ("n/{user}", None, "c", None, "anonymous has no user"),
+            ("n/{user}", Some(""), "c", None, "empty"),
+            (
+                "n/{user}/x",
+                Some("a/b"),
+                "c",
+                None,
+                "a slash would add a level",
+            ),
+            (
+                "n/{client}",
+                Some("u"),
+                "#",
+                None,
+                "a wildcard would widen it",
+            ),
+            (
+                "n/{client}",
+                Some("u"),
+                "+",
+                None,
+                "a wildcard would widen it",
+            ),
+            ("n/{client}", Some("u"), "a\0", None, "NUL is no topic"),
+            (
+                "{client}/#",
+                Some("u"),
+                "$bridge",
+                None,
+                "the server's topics need their own rule",
+            ),
+            (
+                "n/{client}",
+                Some("u"),
+                "$bridge",
+                Some("n/$bridge"),
+                "harmless further down",
+            ),
+            (
+                "n/{client}",
+                Some("u"),
+                "é",
+                Some("n/é"),
+                "any other character",
+            ),
+            (
+                "n/+",
+                None,
+                "",
+                Some("n/+"),
+                "without placeholders it always holds",
+            ),
+            (
+                "n/{user}",
+                Some("{client}"),
+                "c",
+                Some("n/{client}"),
+                "values are not expanded",
+            ),
+        ];
+        for (rule, user, client, expected, reason) in cases {
+            assert_eq!(
+                expanded(rule, user, client).as_deref(),
+                expected,
+                "{rule}: {reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn rules_are_checked_as_they_are_written() {
+        let cases = [
+            ("nodes/{user}/#", Ok(())),
+            ("a{b/c}", Ok(())),
+            ("", Err("it is empty")),
+            ("a/#/b", Err("`#` stands only as the whole last level")),
+            (
+                "n/{usr}",
+                Err("`{usr}` is not known here, only {user} and {client}"),
+            ),
+            (
+                "n/x-{user}",
+                Err("a placeholder stands only as a whole level, not in `x-{user}`"),
+            ),
+            (
+                "$share/g/a",
+                Err("`$share/<group>/` is left out: the filter behind it decides"),
+            ),
+        ];
+        for (rule, expected) in cases {
+            let result = Rules::check(rule).map_err(|error| error.to_string());
+            assert_eq!(result, expected.map_err(str::to_owned), "{rule}");
+        }
+    }
+
+    #[test]
+    fn subscribing_needs_one_rule_that_covers_the_whole_filter() {
+        let grants = Grants {
+            publish: filters(&["nodes/a/#"]),
+            subscribe: filters(&["replies/a/+", "#", "$bridge/status"]),
+        };
+        let cases = [
+            ("replies/a/b", true, "within a rule"),
+            ("#", true, "the same as a rule"),
+            ("$bridge/status", true, "granted in so many words"),
+            ("$bridge/#", false, "`#` does not cover the server's topics"),
+            ("$SYS/x", false, "nor does it here"),
+        ];
+        for (text, expected, reason) in cases {
+            let filter = TopicFilter::parse(text).unwrap();
+            assert_eq!(grants.may_subscribe(&filter), expected, "{text}: {reason}");
+        }
+        let topic = |text| Topic::parse(text).unwrap();
+        assert!(grants.may_publish(&topic("nodes/a/x")));
+        assert!(!grants.may_publish(&topic("nodes/b/x")));
+    }
+
+    #[test]
+    fn a_response_topic_must_be_a_topic_that_rules_grant() {
+        let grants = Grants {
+            publish: Vec::new(),
+            subscribe: filters(&["replies/+", "$bridge/#"]),
+        };
+        let cases = [
+            ("replies/x", true, "granted"),
+            ("replies/+", false, "a filter is no topic"),
+            (
+                "$bridge/x",
+                false,
+                "never the server's own, though readable",
+            ),
+            ("other/x", false, "not granted"),
+            ("", false, "empty"),
+        ];
+        for (topic, expected, reason) in cases {
+            assert_eq!(grants.may_hear(topic), expected, "{topic}: {reason}");
+        }
+    }
 }

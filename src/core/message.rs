@@ -1,6 +1,7 @@
 //! One MQTT application message, independent of protocol version and of who sent it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -48,4 +49,48 @@ pub struct Properties {
     pub correlation_data: Option<Bytes>,
     /// User properties in order, names may repeat.
     pub user_properties: Vec<(String, String)>,
+}
+
+impl QoS {
+    /// Returns it as the two bits of a packet: 0, 1 or 2.
+    pub const fn level(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+}
+
+impl Message {
+    /// Returns the bytes of topic, payload and properties: what it counts against a queue's limit.
+    pub fn bytes(&self) -> usize {
+        let properties = self.properties.as_ref().map_or(0, |own| own.bytes());
+        self.topic.as_str().len() + self.payload.len() + properties
+    }
+
+    /// Returns when it expires if it arrived at `now`, `None` for never.
+    pub fn expires(&self, now: Instant) -> Option<Instant> {
+        let seconds = self.properties.as_ref()?.expiry_interval?;
+        now.checked_add(Duration::from_secs(seconds.into()))
+    }
+}
+
+impl Properties {
+    /// Returns the bytes that the properties take in an MQTT 5 packet, without their length.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, |text| 3 + text.len());
+        let users = self.user_properties.iter();
+        self.payload_format.map_or(0, |_| 2)
+            + self.expiry_interval.map_or(0, |_| 5)
+            + text(&self.content_type)
+            + text(&self.response_topic)
+            + self
+                .correlation_data
+                .as_ref()
+                .map_or(0, |bytes| 3 + bytes.len())
+            + users
+                .map(|(name, value)| 5 + name.len() + value.len())
+                .sum::<usize>()
+    }
 }

@@ -167,6 +167,30 @@ pub struct Delivery {
     pub subscription_ids: Vec<u32>,
 }
 
+impl Delivery {
+    /// Returns the size of the whole MQTT 5 packet in bytes, to compare with a client's Maximum
+    /// Packet Size (§3.1.2.11.4).
+    pub fn wire_bytes(&self) -> usize {
+        let ids = self.subscription_ids.iter();
+        let ids: usize = ids.map(|id| 1 + varint_bytes(*id as usize)).sum();
+        let properties = ids + self.properties.as_ref().map_or(0, |own| own.bytes());
+        let packet_id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
+        let topic = 2 + self.topic.as_str().len();
+        let rest = topic + packet_id + varint_bytes(properties) + properties + self.payload.len();
+        1 + varint_bytes(rest) + rest
+    }
+}
+
+/// Returns the length of a Variable Byte Integer (§1.5.5).
+const fn varint_bytes(value: usize) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        _ => 4,
+    }
+}
+
 /// SUBSCRIBE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {

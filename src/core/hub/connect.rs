@@ -1,0 +1,338 @@
+//! The beginning and the end of connections and sessions.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{ConnectionId, Effect, Hub, Report, wake};
+use crate::core::access::{Grants, Identity};
+use crate::core::message::Message;
+use crate::core::packet::{self, ConnAck, Connect, Disconnect, Grant, Outgoing, Version, reason};
+use crate::core::session::inbox::{ALIAS_MAXIMUM, Inbox, RECEIVE_MAXIMUM, Violation};
+use crate::core::session::outbox::Outbox;
+use crate::core::session::{Absence, Connection, Control, Link, Session, SessionId, Will};
+use crate::core::subscriptions::is_too_deep;
+use crate::core::topic::Topic;
+
+/// Longest client ID in bytes; the standard asks for 23.
+const MAX_CLIENT_ID: usize = 256;
+
+/// How a client is refused: by a CONNACK, or by closing alone.
+///
+/// Of 3.x clients, some stop for ever at a CONNACK that is not success, and try again after a
+/// mere close. So they get a CONNACK only where trying again is hopeless, and where 3.x has a
+/// return code for it.
+pub(super) enum Refusal {
+    /// A CONNACK with this MQTT 5 reason code.
+    ConnAck(u8),
+    /// Closing.
+    Close,
+}
+
+impl Hub {
+    /// Lets a client in, or says how to refuse it.
+    pub(super) fn admit(
+        &mut self,
+        id: ConnectionId,
+        mut connect: Connect,
+        who: &Identity,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let assigned = self.name_client(&mut connect)?;
+        let known = self.sessions.find(&connect.client_id);
+        let holder = known.and_then(|session| self.sessions.get(session));
+        if holder.is_some_and(|session| session.user != who.user) {
+            return Err(Refusal::ConnAck(reason::NOT_AUTHORIZED));
+        }
+        let takes_over = holder.is_some_and(|session| session.connection().is_some());
+        if !takes_over && self.connections.len() >= self.limits.clients {
+            return Err(unless_older(connect.version, reason::BUSY));
+        }
+        let grants = who.rules.expand(who.user.as_deref(), &connect.client_id);
+        let will = match connect.will.take() {
+            Some(will) => Some(self.check_will(will, &grants, connect.version)?),
+            None => None,
+        };
+        let resumed = known.and_then(|session| self.resume(session, connect.clean_start, now));
+        let session_present = resumed.is_some();
+        let connection = Connection {
+            id,
+            version: connect.version,
+            keep_alive: connect.keep_alive,
+            connect_expiry: connect.session_expiry,
+            window: self.limits.in_flight.min(connect.receive_maximum).max(1),
+            awake: false,
+        };
+        let session =
+            resumed.unwrap_or_else(|| self.sessions.insert(new_session(&connect, who, connection)));
+        self.connections.insert(id, session);
+        if let Some(own) = self.sessions.get_mut(session) {
+            own.reply_packet = who.reply_packet;
+            own.grants = grants;
+            own.will = will;
+            own.expiry = connect.session_expiry;
+            own.maximum_packet = connect.maximum_packet;
+            own.link = Link::Up(connection);
+            own.control.push(Outgoing::ConnAck(ConnAck {
+                session_present,
+                reason: reason::SUCCESS,
+                grant: Some(grant(assigned, self.limits.max_packet)),
+            }));
+            wake(own, &mut self.effects);
+        }
+        Ok(())
+    }
+
+    /// Tells a client that it is not let in.
+    pub(super) fn refuse(&mut self, id: ConnectionId, refusal: Refusal) {
+        if let Refusal::ConnAck(reason) = refusal {
+            let packet = Outgoing::ConnAck(ConnAck {
+                session_present: false,
+                reason,
+                grant: None,
+            });
+            self.closing.insert(id, VecDeque::from([packet]));
+        }
+        self.effects.push_back(Effect::Close(id));
+    }
+
+    /// Takes in a DISCONNECT.
+    pub(super) fn leave(
+        &mut self,
+        session: SessionId,
+        packet: Disconnect,
+        now: Instant,
+    ) -> Result<(), Violation> {
+        let Some(own) = self.sessions.get_mut(session) else {
+            return Ok(());
+        };
+        let Some(connection) = own.connection().copied() else {
+            return Ok(());
+        };
+        if let Some(expiry) = packet.session_expiry {
+            if connection.connect_expiry == 0 && expiry > 0 {
+                let what = "asked in DISCONNECT to keep a session that was to end";
+                return Err(Violation(reason::PROTOCOL_ERROR, what));
+            }
+            own.expiry = expiry;
+        }
+        self.effects.push_back(Effect::Close(connection.id));
+        // Any other reason code leaves the will in force (MQTT-3.1.2-8, MQTT-3.14.4-3).
+        self.disconnect(session, packet.reason != reason::SUCCESS, now);
+        Ok(())
+    }
+
+    /// Parts a session from its connection: publishes, delays or discards the will, and ends the
+    /// session if it does not outlive the connection.
+    pub(super) fn disconnect(&mut self, session: SessionId, with_will: bool, now: Instant) {
+        let Some(own) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Link::Up(connection) = own.link else {
+            return;
+        };
+        self.connections.remove(&connection.id);
+        own.control.drain();
+        own.inbox.disconnect();
+        if !with_will {
+            own.will = None;
+        }
+        let delay = own.will.as_ref().map_or(Duration::ZERO, |will| will.delay);
+        let due_will = own.will.take_if(|_| delay.is_zero());
+        let lasting = match own.expiry {
+            u32::MAX => None,
+            seconds => now.checked_add(Duration::from_secs(seconds.into())),
+        };
+        let absence = Absence {
+            since: now,
+            will_at: own.will.as_ref().and_then(|_| now.checked_add(delay)),
+            ends_at: lasting,
+        };
+        let ends = own.expiry == 0;
+        own.link = Link::Down(absence);
+        self.offline.insert((now, session));
+        if let Some(due) = absence.due() {
+            self.timers.insert((due, session));
+        }
+        if let Some(will) = due_will {
+            self.publish_will(session, will, now);
+        }
+        if ends {
+            self.end(session, now);
+        }
+    }
+
+    /// Forgets sessions that are too many without a connection, the longest absent first.
+    pub(super) fn forget_surplus(&mut self, now: Instant) {
+        while self.offline.len() > self.limits.offline_sessions
+            && let Some((_, session)) = self.offline.first().copied()
+        {
+            if let Some(own) = self.sessions.get(session) {
+                let client = Arc::clone(&own.client);
+                self.effects
+                    .push_back(Effect::Report(Report::Forgotten { client }));
+            }
+            self.end(session, now);
+        }
+    }
+
+    /// Does what is due for a session without a connection.
+    pub(super) fn time_out(&mut self, session: SessionId, now: Instant) {
+        let Some(own) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Link::Down(absence) = &mut own.link else {
+            return;
+        };
+        if absence.ends_at.is_some_and(|end| end <= now) {
+            self.end(session, now);
+            return;
+        }
+        absence.will_at = None;
+        if let Some(due) = absence.due() {
+            self.timers.insert((due, session));
+        }
+        if let Some(will) = own.will.take() {
+            self.publish_will(session, will, now);
+        }
+    }
+
+    /// Gives an empty client ID a value. Returns it if it was assigned.
+    fn name_client(&mut self, connect: &mut Connect) -> Result<Option<String>, Refusal> {
+        if connect.client_id.len() > MAX_CLIENT_ID {
+            return Err(Refusal::ConnAck(reason::CLIENT_ID_INVALID));
+        }
+        if !connect.client_id.is_empty() {
+            return Ok(None);
+        }
+        let may_be_empty = match connect.version {
+            Version::V3_1 => false,
+            Version::V3_1_1 => connect.clean_start,
+            Version::V5 => true,
+        };
+        if !may_be_empty {
+            return Err(Refusal::ConnAck(reason::CLIENT_ID_INVALID));
+        }
+        connect.client_id = self.sessions.assign_client_id();
+        Ok(Some(connect.client_id.clone()))
+    }
+
+    fn check_will(
+        &self,
+        will: packet::Will,
+        grants: &Grants,
+        version: Version,
+    ) -> Result<Will, Refusal> {
+        let topic = Topic::parse(&will.topic)
+            .ok()
+            .filter(|topic| !is_too_deep(topic.as_str()));
+        let Some(topic) = topic else {
+            return Err(unless_older(version, reason::TOPIC_INVALID));
+        };
+        let message = Message {
+            topic,
+            payload: will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            properties: will.properties,
+        };
+        if !grants.may_publish(&message.topic) || self.is_reserved(&message) {
+            return Err(Refusal::ConnAck(reason::NOT_AUTHORIZED));
+        }
+        Ok(Will {
+            message,
+            delay: will.delay,
+        })
+    }
+
+    /// Makes an existing session ready for a new connection, or ends it for a clean start.
+    fn resume(&mut self, session: SessionId, clean: bool, now: Instant) -> Option<SessionId> {
+        let own = self.sessions.get(session)?;
+        if own.connection().is_some() {
+            let client = Arc::clone(&own.client);
+            self.effects
+                .push_back(Effect::Report(Report::TakenOver { client }));
+            self.say_farewell(session, reason::TAKEN_OVER);
+            self.disconnect(session, true, now);
+        }
+        if clean {
+            self.end(session, now);
+        }
+        let own = self.sessions.get_mut(session)?;
+        own.outbox.resume();
+        if let Link::Down(absence) = own.link {
+            self.forget_absence(session, &absence);
+        }
+        Some(session)
+    }
+
+    /// Ends a session: with it go its subscriptions and all it had still to send. Its will is
+    /// published if that was only delayed (MQTT 5 §3.1.3.2.2).
+    fn end(&mut self, session: SessionId, now: Instant) {
+        let will = self
+            .sessions
+            .get_mut(session)
+            .and_then(|own| own.will.take());
+        if let Some(will) = will {
+            self.publish_will(session, will, now);
+        }
+        let Some(mut own) = self.sessions.remove(session) else {
+            return;
+        };
+        for filter in &own.filters {
+            self.subscriptions.remove(filter, session);
+        }
+        if let Link::Down(absence) = &own.link {
+            self.forget_absence(session, absence);
+        }
+        if let Some(count) = own.outbox.unreported() {
+            let client = own.client;
+            self.effects
+                .push_back(Effect::Report(Report::Dropped { client, count }));
+        }
+    }
+
+    fn forget_absence(&mut self, session: SessionId, absence: &Absence) {
+        self.offline.remove(&(absence.since, session));
+        if let Some(due) = absence.due() {
+            self.timers.remove(&(due, session));
+        }
+    }
+}
+
+fn unless_older(version: Version, reason: u8) -> Refusal {
+    match version {
+        Version::V3_1 | Version::V3_1_1 => Refusal::Close,
+        Version::V5 => Refusal::ConnAck(reason),
+    }
+}
+
+fn grant(client_id: Option<String>, max_packet: usize) -> Grant {
+    Grant {
+        client_id,
+        session_expiry: None,
+        keep_alive: None,
+        receive_maximum: RECEIVE_MAXIMUM,
+        maximum_packet: u32::try_from(max_packet).unwrap_or(u32::MAX),
+        topic_alias_maximum: ALIAS_MAXIMUM,
+        shared_subscriptions: true,
+    }
+}
+
+fn new_session(connect: &Connect, who: &Identity, connection: Connection) -> Session {
+    Session {
+        client: connect.client_id.as_str().into(),
+        user: who.user.clone(),
+        reply_packet: None,
+        grants: Grants::default(),
+        expiry: connect.session_expiry,
+        filters: BTreeSet::new(),
+        filter_cost: 0,
+        will: None,
+        inbox: Inbox::default(),
+        outbox: Outbox::default(),
+        control: Control::default(),
+        maximum_packet: None,
+        link: Link::Up(connection),
+    }
+}

@@ -1,0 +1,110 @@
+//! From one message to a copy for each session that is to have it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Effect, Hub, Report, wake};
+use crate::core::message::{Message, QoS};
+use crate::core::retained::Stored;
+use crate::core::session::SessionId;
+use crate::core::session::outbox::Outbound;
+
+/// One subscription that a message reaches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Match {
+    session: SessionId,
+    qos: QoS,
+    retain_as_published: bool,
+    id: Option<u32>,
+}
+
+/// Room for matches that is kept between publishes.
+const KEPT_MATCHES: usize = 1024;
+
+impl Hub {
+    /// Keeps a retained message and gives the message to all its subscribers.
+    pub(super) fn distribute(
+        &mut self,
+        message: &Message,
+        publisher: Option<SessionId>,
+        now: Instant,
+    ) {
+        if message.retain && self.retained.store(message, now) == Stored::Full {
+            let topic = message.topic.to_string();
+            self.effects
+                .push_back(Effect::Report(Report::RetainedFull { topic }));
+        }
+        let mut matches = std::mem::take(&mut self.matches);
+        self.find_matches(message, publisher, &mut matches);
+        let expires = message.expires(now);
+        for copies in matches.chunk_by(|a, b| a.session == b.session) {
+            self.deliver(message, copies, expires, now);
+        }
+        matches.clear();
+        matches.shrink_to(KEPT_MATCHES);
+        self.matches = matches;
+    }
+
+    /// Finds the subscriptions that the message reaches, those of one session together.
+    fn find_matches(
+        &mut self,
+        message: &Message,
+        publisher: Option<SessionId>,
+        matches: &mut Vec<Match>,
+    ) {
+        let sessions = &self.sessions;
+        let is_connected = |id| {
+            sessions
+                .get(id)
+                .is_some_and(|session| session.connection().is_some())
+        };
+        let topic = message.topic.as_str();
+        self.subscriptions
+            .visit(topic, &is_connected, &mut |session, held| {
+                if held.no_local && publisher == Some(session) {
+                    return;
+                }
+                matches.push(Match {
+                    session,
+                    qos: held.qos,
+                    retain_as_published: held.retain_as_published,
+                    id: held.id,
+                });
+            });
+        matches.sort_by_key(|own| own.session);
+    }
+
+    /// Gives one session its copy: at the highest QoS of its subscriptions, with all their
+    /// identifiers (§3.3.4).
+    fn deliver(
+        &mut self,
+        message: &Message,
+        matches: &[Match],
+        expires: Option<Instant>,
+        now: Instant,
+    ) {
+        let Some(first) = matches.first() else { return };
+        let Some(session) = self.sessions.get_mut(first.session) else {
+            return;
+        };
+        let highest = matches.iter().map(|own| own.qos).max().unwrap_or_default();
+        let qos = message.qos.min(highest);
+        if qos == QoS::AtMostOnce && session.connection().is_none() {
+            return;
+        }
+        let item = Outbound {
+            message: message.clone(),
+            qos,
+            retain: message.retain && matches.iter().any(|own| own.retain_as_published),
+            ids: matches.iter().filter_map(|own| own.id).collect(),
+            expires,
+        };
+        session.outbox.push(item, &self.limits, now);
+        if let Some(count) = session.outbox.report(&self.limits) {
+            let client = Arc::clone(&session.client);
+            self.effects
+                .push_back(Effect::Report(Report::Dropped { client, count }));
+        }
+        wake(session, &mut self.effects);
+    }
+}

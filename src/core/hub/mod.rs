@@ -1,0 +1,419 @@
+//! The broker's state: sessions by client ID, take-over, wills, fan-out.
+//!
+//! Decides who gets what, who may be there, and when a session ends. Pure: the shell hands in
+//! packets with the time and executes the [`Effect`]s that come out. Credentials are checked
+//! before, bytes are the codec's, and what belongs to a route is the bridge's to decide.
+//!
+//! The shell pulls [`Hub::next_effect`] until `None` after each call, and calls [`Hub::close`]
+//! for each connection that it lost or gives up itself.
+
+mod connect;
+mod fan_out;
+mod publish;
+mod sessions;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::core::access::Identity;
+use crate::core::bridge::{Publisher, Ticket};
+use crate::core::message::Message;
+use crate::core::packet::{Connect, Incoming, Outgoing, Version, reason};
+use crate::core::retained::{self, Retained};
+use crate::core::session::inbox::Violation;
+use crate::core::session::{Link, Session, SessionId};
+use crate::core::subscriptions::{FilterTree, Subscriptions};
+use crate::core::topic::TopicFilter;
+
+use fan_out::Match;
+use sessions::Sessions;
+
+/// One network connection; never used twice in the life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub usize);
+
+/// What the broker allows; sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connected clients at most.
+    pub clients: usize,
+    /// Largest packet a client may send.
+    pub max_packet: usize,
+    /// Messages queued for one session, beside those in flight.
+    pub queue_messages: usize,
+    /// Bytes of topic and payload queued for one session.
+    pub queue_bytes: usize,
+    /// Deliveries at QoS 1 and 2 in flight to one session.
+    pub in_flight: u16,
+    /// Sessions without a connection at most; the one that left first is forgotten for another.
+    pub offline_sessions: usize,
+    /// Retained messages at most.
+    pub retained_messages: usize,
+    /// Bytes of retained topics, payloads and properties at most.
+    pub retained_bytes: usize,
+}
+
+impl Default for Limits {
+    /// What a router with 64 MB has room for.
+    fn default() -> Self {
+        Self {
+            clients: 200,
+            max_packet: 64 * 1024,
+            queue_messages: 100,
+            queue_bytes: 64 * 1024,
+            in_flight: 20,
+            offline_sessions: 1000,
+            retained_messages: 10_000,
+            retained_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// The connection has packets to write: see [`Hub::next_packet`].
+    Wake(ConnectionId),
+    /// Write what is left, then close the connection.
+    Close(ConnectionId),
+    /// A message that may belong to a route; its ticket must come back to [`Hub::acknowledge`].
+    Offer(Offer),
+    /// Something the owner of the gateway may want to read in the log.
+    Report(Report),
+}
+
+/// A client's message (or will) on its way to the bridge.
+#[derive(Debug)]
+pub struct Offer {
+    /// The message.
+    pub message: Message,
+    /// Who published it.
+    pub publisher: Publisher,
+    /// What to acknowledge, `None` at QoS 0 and for wills.
+    pub ticket: Option<Ticket>,
+}
+
+/// An event for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A publish or subscription that the access rules forbid.
+    Denied {
+        /// The client ID.
+        client: Arc<str>,
+        /// The topic or filter.
+        topic: String,
+        /// `publish to` or `subscribe to`.
+        action: &'static str,
+    },
+    /// Messages to a session were dropped: its queue was full, or they were larger than its
+    /// client takes. Said at the first, then again once the queue has drained below half.
+    Dropped {
+        /// The client ID.
+        client: Arc<str>,
+        /// How many since the last report.
+        count: usize,
+    },
+    /// A second client with the same ID took the session over.
+    TakenOver {
+        /// The client ID.
+        client: Arc<str>,
+    },
+    /// The client broke the protocol and is disconnected.
+    Violation {
+        /// The client ID.
+        client: Arc<str>,
+        /// What it did.
+        what: &'static str,
+    },
+    /// The store of retained messages is full, and this topic's message is not kept. Not said
+    /// again before something could be kept.
+    RetainedFull {
+        /// The topic.
+        topic: String,
+    },
+    /// The session that has been without a connection for longest was forgotten: there were
+    /// more than [`Limits::offline_sessions`].
+    Forgotten {
+        /// The client ID.
+        client: Arc<str>,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Closed or broken by the peer, without DISCONNECT.
+    Lost,
+    /// Nothing was received for 1.5 × keep alive (MQTT-3.1.2-24).
+    KeepAlive,
+    /// Bytes that are not MQTT.
+    Malformed,
+    /// A packet larger than [`Limits::max_packet`].
+    TooLarge,
+    /// The gateway stops.
+    Stopping,
+}
+
+/// All sessions, subscriptions and retained messages.
+#[derive(Debug)]
+pub struct Hub {
+    limits: Limits,
+    reserved: FilterTree<()>,
+    sessions: Sessions,
+    connections: HashMap<ConnectionId, SessionId>,
+    /// Last packets of connections that are to be closed.
+    closing: HashMap<ConnectionId, VecDeque<Outgoing>>,
+    subscriptions: Subscriptions,
+    retained: Retained,
+    /// When something is due for a session without a connection.
+    timers: BTreeSet<(Instant, SessionId)>,
+    /// Sessions without a connection, by when they lost it.
+    offline: BTreeSet<(Instant, SessionId)>,
+    effects: VecDeque<Effect>,
+    /// Empty between calls; kept so that a publish need not allocate it.
+    matches: Vec<Match>,
+}
+
+impl Hub {
+    /// Makes an empty hub. Clients may not publish to `reserved` topics: replies are the bridge's.
+    pub fn new(limits: Limits, reserved: Vec<TopicFilter>) -> Self {
+        let retained = Retained::new(retained::Limits {
+            messages: limits.retained_messages,
+            bytes: limits.retained_bytes,
+        });
+        let mut tree = FilterTree::default();
+        for filter in reserved {
+            *tree.place(&filter) = Some(());
+        }
+        Self {
+            limits,
+            reserved: tree,
+            sessions: Sessions::default(),
+            connections: HashMap::new(),
+            closing: HashMap::new(),
+            subscriptions: Subscriptions::default(),
+            retained,
+            timers: BTreeSet::new(),
+            offline: BTreeSet::new(),
+            effects: VecDeque::new(),
+            matches: Vec::new(),
+        }
+    }
+
+    /// Takes in a client whose credentials were checked. The CONNACK, of either kind, is queued
+    /// for the connection; after a refusal [`Effect::Close`] follows. A refusal for which an older
+    /// version has no return code is the [`Effect::Close`] alone.
+    pub fn connect(&mut self, id: ConnectionId, connect: Connect, who: Identity, now: Instant) {
+        if let Some(session) = self.connections.get(&id) {
+            let what = "sent a second CONNECT";
+            self.violate(*session, Violation(reason::PROTOCOL_ERROR, what), now);
+            return;
+        }
+        if let Err(refusal) = self.admit(id, connect, &who, now) {
+            self.refuse(id, refusal);
+        }
+        self.forget_surplus(now);
+    }
+
+    /// Takes in a packet of a connected client.
+    pub fn receive(&mut self, id: ConnectionId, packet: Incoming, now: Instant) {
+        let Some(session) = self.connections.get(&id).copied() else {
+            return;
+        };
+        if let Err(violation) = self.take_in(session, packet, now) {
+            self.violate(session, violation, now);
+        } else if self
+            .sessions
+            .get(session)
+            .is_some_and(|own| own.control.is_full())
+        {
+            let what = "does not read what it is answered";
+            self.violate(session, Violation(reason::QUOTA_EXCEEDED, what), now);
+        }
+        self.forget_surplus(now);
+    }
+
+    /// Takes note that a connection is gone or has to go: publishes the will where due, except
+    /// when the gateway stops. Unknown connections are ignored. Unless the connection is
+    /// [`Ended::Lost`], [`Effect::Close`] follows.
+    pub fn close(&mut self, id: ConnectionId, ended: Ended, now: Instant) {
+        self.closing.remove(&id);
+        let Some(session) = self.connections.get(&id).copied() else {
+            return;
+        };
+        let farewell = match ended {
+            Ended::Lost => None,
+            Ended::KeepAlive => Some(reason::KEEP_ALIVE_TIMEOUT),
+            Ended::Malformed => Some(reason::MALFORMED),
+            Ended::TooLarge => Some(reason::PACKET_TOO_LARGE),
+            Ended::Stopping => Some(reason::SHUTTING_DOWN),
+        };
+        if let Some(code) = farewell {
+            self.say_farewell(session, code);
+        }
+        // Nodes are not dead because the gateway is updated.
+        self.disconnect(session, ended != Ended::Stopping, now);
+        self.forget_surplus(now);
+    }
+
+    /// Acknowledges a publish (PUBACK or PUBREC) with an MQTT 5 reason code; in the order received.
+    /// Tickets of connections that are gone are ignored.
+    pub fn acknowledge(&mut self, ticket: Ticket, reason: u8) {
+        let Some(session) = self.connections.get(&ticket.connection).copied() else {
+            return;
+        };
+        self.settle(session, ticket.packet_id, reason);
+    }
+
+    /// Publishes a message of the gateway's own: never offered to the bridge.
+    pub fn publish(&mut self, message: &Message, now: Instant) {
+        self.distribute(message, None, now);
+    }
+
+    /// Returns the next thing for the shell to do.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Returns the next packet to write to a connection, `None` when there is none now. After a
+    /// [`Effect::Wake`] there is no other before this has returned `None`.
+    pub fn next_packet(&mut self, id: ConnectionId, now: Instant) -> Option<Outgoing> {
+        let Some(session) = self.connections.get(&id) else {
+            return self.last_packet(id);
+        };
+        let own = self.sessions.get_mut(*session)?;
+        let packet = own.next_packet(&mut self.retained, now);
+        if let Some(count) = own.outbox.report(&self.limits) {
+            let client = Arc::clone(&own.client);
+            self.effects
+                .push_back(Effect::Report(Report::Dropped { client, count }));
+        }
+        if let Link::Up(connection) = &mut own.link
+            && packet.is_none()
+        {
+            connection.awake = false;
+        }
+        packet
+    }
+
+    /// Returns how long the connection may stay silent, `None` for ever.
+    pub fn silence(&self, id: ConnectionId) -> Option<Duration> {
+        let session = self.sessions.get(*self.connections.get(&id)?)?;
+        let seconds = u64::from(session.connection()?.keep_alive);
+        (seconds > 0).then(|| Duration::from_millis(seconds * 1500))
+    }
+
+    /// Returns when to call [`Hub::handle_timeout`]: delayed wills and session expiry.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Publishes delayed wills and forgets expired sessions.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((due, session)) = self.timers.first().copied() {
+            if due > now {
+                return;
+            }
+            self.timers.remove(&(due, session));
+            self.time_out(session, now);
+        }
+    }
+
+    fn last_packet(&mut self, id: ConnectionId) -> Option<Outgoing> {
+        let packet = self.closing.get_mut(&id)?.pop_front();
+        if packet.is_none() {
+            self.closing.remove(&id);
+        }
+        packet
+    }
+
+    fn take_in(
+        &mut self,
+        session: SessionId,
+        packet: Incoming,
+        now: Instant,
+    ) -> Result<(), Violation> {
+        match packet {
+            Incoming::Publish(publish) => return self.take_in_publish(session, publish, now),
+            Incoming::Subscribe(subscribe) => return self.subscribe(session, &subscribe),
+            Incoming::Unsubscribe(unsubscribe) => return self.unsubscribe(session, &unsubscribe),
+            Incoming::Disconnect(packet) => return self.leave(session, packet, now),
+            Incoming::PingReq => self.answer(session, |_| Some(Outgoing::PingResp)),
+            Incoming::PubAck(id, _) => self.answer(session, |own| {
+                own.outbox.acknowledge(id);
+                None
+            }),
+            Incoming::PubRec(id, code) => {
+                self.answer(session, |own| own.outbox.receive(id, code));
+            }
+            Incoming::PubRel(id, _) => self.answer(session, |own| {
+                Some(Outgoing::PubComp(id, own.inbox.release(id)))
+            }),
+            Incoming::PubComp(id, _) => self.answer(session, |own| {
+                own.outbox.complete(id);
+                None
+            }),
+        }
+        Ok(())
+    }
+
+    /// Lets a session change, queues its answer, and tells the shell if there is something to
+    /// write now.
+    fn answer(
+        &mut self,
+        session: SessionId,
+        change: impl FnOnce(&mut Session) -> Option<Outgoing>,
+    ) {
+        if let Some(own) = self.sessions.get_mut(session) {
+            if let Some(packet) = change(own) {
+                own.control.push(packet);
+            }
+            wake(own, &mut self.effects);
+        }
+    }
+
+    /// Disconnects a client that broke the protocol.
+    fn violate(&mut self, session: SessionId, Violation(code, what): Violation, now: Instant) {
+        if let Some(own) = self.sessions.get(session) {
+            let client = Arc::clone(&own.client);
+            self.effects
+                .push_back(Effect::Report(Report::Violation { client, what }));
+            self.say_farewell(session, code);
+            self.disconnect(session, true, now);
+        }
+    }
+
+    /// Has the connection closed after the answers that wait and a DISCONNECT, which tells MQTT 5
+    /// clients why.
+    fn say_farewell(&mut self, session: SessionId, code: u8) {
+        let Some(own) = self.sessions.get_mut(session) else {
+            return;
+        };
+        if let Link::Up(connection) = &own.link {
+            let (id, version) = (connection.id, connection.version);
+            let mut last = own.control.drain();
+            if version == Version::V5 {
+                last.push_back(Outgoing::Disconnect(code));
+            }
+            self.closing.insert(id, last);
+            self.effects.push_back(Effect::Close(id));
+        }
+    }
+}
+
+/// Tells the shell that there is something to write, unless it knows.
+fn wake(session: &mut Session, effects: &mut VecDeque<Effect>) {
+    if let Link::Up(connection) = &session.link
+        && (connection.awake || !session.is_ready())
+    {
+        return;
+    }
+    if let Link::Up(connection) = &mut session.link {
+        connection.awake = true;
+        effects.push_back(Effect::Wake(connection.id));
+    }
+}

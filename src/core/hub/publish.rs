@@ -1,0 +1,105 @@
+//! From a PUBLISH or a will to the subscribers and to the bridge.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Effect, Hub, Offer, Report, wake};
+use crate::core::bridge::Ticket;
+use crate::core::message::{Message, QoS};
+use crate::core::packet::{Publish, reason};
+use crate::core::session::inbox::{Arrival, Violation};
+use crate::core::session::{SessionId, Will};
+
+impl Hub {
+    /// Takes in a PUBLISH.
+    pub(super) fn take_in_publish(
+        &mut self,
+        session: SessionId,
+        publish: Publish,
+        now: Instant,
+    ) -> Result<(), Violation> {
+        let Some(own) = self.sessions.get_mut(session) else {
+            return Ok(());
+        };
+        let Some(connection) = own.connection().copied() else {
+            return Ok(());
+        };
+        let topic = own.inbox.topic(&publish.topic, publish.alias)?;
+        let packet_id = publish.packet_id;
+        if publish.qos > QoS::AtMostOnce {
+            let packet = (packet_id, publish.qos);
+            let through = (connection.id, connection.version);
+            let arrival = own.inbox.admit(packet, through, &mut own.control)?;
+            if arrival == Arrival::Again {
+                wake(own, &mut self.effects);
+                return Ok(());
+            }
+        }
+        let message = Message {
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            properties: publish.properties,
+        };
+        if !own.grants.may_publish(&message.topic) || self.is_reserved(&message) {
+            self.deny(session, &message);
+            self.settle(session, packet_id, reason::NOT_AUTHORIZED);
+            return Ok(());
+        }
+        let ticket = (publish.qos > QoS::AtMostOnce).then_some(Ticket {
+            connection: connection.id,
+            packet_id,
+        });
+        self.accept(session, message, ticket, now);
+        Ok(())
+    }
+
+    /// Publishes a session's will.
+    pub(super) fn publish_will(&mut self, session: SessionId, will: Will, now: Instant) {
+        self.accept(session, will.message, None, now);
+    }
+
+    /// Gives a publish of this connection its reason code.
+    pub(super) fn settle(&mut self, session: SessionId, packet_id: u16, code: u8) {
+        if let Some(own) = self.sessions.get_mut(session)
+            && let Some(version) = own.connection().map(|connection| connection.version)
+        {
+            own.inbox.settle(packet_id, code, version, &mut own.control);
+            wake(own, &mut self.effects);
+        }
+    }
+
+    /// Whether only the gateway itself publishes there.
+    pub(super) fn is_reserved(&self, message: &Message) -> bool {
+        message.topic.is_reserved() || self.reserved.matches(message.topic.as_str())
+    }
+
+    fn accept(
+        &mut self,
+        session: SessionId,
+        message: Message,
+        ticket: Option<Ticket>,
+        now: Instant,
+    ) {
+        self.distribute(&message, Some(session), now);
+        if let Some(own) = self.sessions.get(session) {
+            let publisher = own.publisher(&message);
+            self.effects.push_back(Effect::Offer(Offer {
+                message,
+                publisher,
+                ticket,
+            }));
+        }
+    }
+
+    fn deny(&mut self, session: SessionId, message: &Message) {
+        if let Some(own) = self.sessions.get(session) {
+            self.effects.push_back(Effect::Report(Report::Denied {
+                client: Arc::clone(&own.client),
+                topic: message.topic.to_string(),
+                action: "publish to",
+            }));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::sync::Arc;
+
+use super::{Effect, Hub, Report, wake};
+use crate::core::packet::{
+    Outgoing, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe, reason,
+};
+use crate::core::session::inbox::Violation;
+use crate::core::session::{MAX_FILTER_COST, MAX_SUBSCRIPTIONS, Session, SessionId};
+use crate::core::subscriptions::{Filter, Subscription};
+
+impl Hub {
+    /// Takes in a SUBSCRIBE: answers each filter, then sends retained messages.
+    pub(super) fn subscribe(
+        &mut self,
+        session: SessionId,
+        packet: &Subscribe,
+    ) -> Result<(), Violation> {
+        check(packet.packet_id, packet.filters.is_empty())?;
+        let mut reasons = Vec::with_capacity(packet.filters.len());
+        for (text, options) in &packet.filters {
+            reasons.push(self.subscribe_to(session, (text, *options), packet.id)?);
+        }
+        self.answer(session, |_| {
+            Some(Outgoing::SubAck(packet.packet_id, reasons))
+        });
+        Ok(())
+    }
+
+    /// Takes in an UNSUBSCRIBE.
+    pub(super) fn unsubscribe(
+        &mut self,
+        session: SessionId,
+        packet: &Unsubscribe,
+    ) -> Result<(), Violation> {
+        check(packet.packet_id, packet.filters.is_empty())?;
+        let filters = packet.filters.iter();
+        let reasons = filters
+            .map(|text| self.unsubscribe_from(session, text))
+            .collect();
+        self.answer(session, |_| {
+            Some(Outgoing::UnsubAck(packet.packet_id, reasons))
+        });
+        Ok(())
+    }
+
+    fn subscribe_to(
+        &mut self,
+        session: SessionId,
+        (text, options): (&str, SubscribeOptions),
+        id: Option<u32>,
+    ) -> Result<u8, Violation> {
+        let Some(filter) = Filter::parse(text) else {
+            return Ok(reason::FILTER_INVALID);
+        };
+        if filter.group.is_some() && options.no_local {
+            let what = "asked for No Local on a shared subscription";
+            return Err(Violation(reason::PROTOCOL_ERROR, what));
+        }
+        let Some(own) = self.sessions.get_mut(session) else {
+            return Ok(reason::UNSPECIFIED);
+        };
+        if !own.grants.may_subscribe(&filter.filter) {
+            self.effects.push_back(Effect::Report(Report::Denied {
+                client: Arc::clone(&own.client),
+                topic: text.to_owned(),
+                action: "subscribe to",
+            }));
+            return Ok(reason::NOT_AUTHORIZED);
+        }
+        if !has_room(own, &filter) {
+            return Ok(reason::QUOTA_EXCEEDED);
+        }
+        let subscription = Subscription {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            id,
+        };
+        let is_new = self.subscriptions.insert(&filter, session, subscription);
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        if filter.group.is_none() && wants_retained {
+            let cursor = self.retained.cursor(filter.filter.clone());
+            own.outbox.replay(cursor, options.qos, id);
+        }
+        if is_new {
+            own.filter_cost += filter.cost();
+            own.filters.insert(filter);
+        }
+        Ok(options.qos.level())
+    }
+
+    fn unsubscribe_from(&mut self, session: SessionId, text: &str) -> u8 {
+        let Some(filter) = Filter::parse(text) else {
+            return reason::FILTER_INVALID;
+        };
+        let Some(own) = self.sessions.get_mut(session) else {
+            return reason::UNSPECIFIED;
+        };
+        if !self.subscriptions.remove(&filter, session) {
+            return reason::NO_SUBSCRIPTION;
+        }
+        own.filters.remove(&filter);
+        own.filter_cost -= filter.cost();
+        if filter.group.is_none() {
+            own.outbox.stop_replay(&filter.filter);
+        }
+        wake(own, &mut self.effects);
+        reason::SUCCESS
+    }
+}
+
+fn check(packet_id: u16, is_empty: bool) -> Result<(), Violation> {
+    if packet_id == 0 {
+        let what = "used packet identifier 0";
+        return Err(Violation(reason::PROTOCOL_ERROR, what));
+    }
+    if is_empty {
+        let what = "sent a SUBSCRIBE or UNSUBSCRIBE without a filter";
+        return Err(Violation(reason::PROTOCOL_ERROR, what));
+    }
+    Ok(())
+}
+
+fn has_room(session: &Session, filter: &Filter) -> bool {
+    session.filters.contains(filter)
+        || (session.filters.len() < MAX_SUBSCRIPTIONS
+            && session.filter_cost + filter.cost() <= MAX_FILTER_COST)
+}

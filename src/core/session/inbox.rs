@@ -1,0 +1,216 @@
+//! What a client's publishes get back: topic aliases, PUBACK, PUBREC and PUBCOMP.
+//!
+//! Acknowledgements may be given in any order and leave in the order the publishes came
+//! (MQTT-4.6.0-2, MQTT-4.6.0-3). What is not acknowledged yet is known by its packet identifier,
+//! so that sending it again does not make it another message.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::core::hub::ConnectionId;
+use crate::core::message::QoS;
+use crate::core::packet::{Outgoing, Version, reason};
+use crate::core::session::Control;
+use crate::core::subscriptions::is_too_deep;
+use crate::core::topic::Topic;
+
+/// Receive Maximum that MQTT 5 clients are granted.
+pub(crate) const RECEIVE_MAXIMUM: u16 = 64;
+
+/// Topic Alias Maximum that MQTT 5 clients are granted.
+pub(crate) const ALIAS_MAXIMUM: u16 = 16;
+
+/// Unfinished publishes of a client that can't be told a Receive Maximum, and of all its
+/// connections together.
+const MAX_UNFINISHED: usize = 1024;
+
+/// A breach of the protocol: reason code and what the client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Violation(pub(crate) u8, pub(crate) &'static str);
+
+/// What a publish at QoS 1 or 2 is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// A message to take in; it must be settled.
+    New,
+    /// One that was taken in before.
+    Again,
+}
+
+/// One client's unfinished publishes.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    /// Topics by alias, from 1; they end with the connection.
+    aliases: Vec<Option<Topic>>,
+    /// Publishes of this connection without PUBACK or PUBREC, in the order they came.
+    pending: VecDeque<Pending>,
+    /// QoS 2: what was taken in and not released by PUBREL, and over which connection it came
+    /// last. Part of the session (§4.1).
+    received: BTreeMap<u16, ConnectionId>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    packet_id: u16,
+    qos: QoS,
+    reason: Option<u8>,
+}
+
+impl Inbox {
+    /// Forgets what ends with the connection.
+    pub(crate) fn disconnect(&mut self) {
+        self.aliases = Vec::new();
+        self.pending.clear();
+    }
+
+    /// Returns the topic of a publish, resolving and learning its alias.
+    pub(crate) fn topic(&mut self, text: &str, alias: Option<u16>) -> Result<Topic, Violation> {
+        let Some(alias) = alias else {
+            return parse(text);
+        };
+        if alias == 0 || alias > ALIAS_MAXIMUM {
+            return Err(Violation(
+                reason::ALIAS_INVALID,
+                "used a topic alias above the maximum it was granted",
+            ));
+        }
+        let index = usize::from(alias - 1);
+        if text.is_empty() {
+            let known = self.aliases.get(index).cloned().flatten();
+            return known.ok_or(Violation(
+                reason::PROTOCOL_ERROR,
+                "used a topic alias that it had not defined",
+            ));
+        }
+        let topic = parse(text)?;
+        if self.aliases.len() <= index {
+            self.aliases.resize(index + 1, None);
+        }
+        if let Some(place) = self.aliases.get_mut(index) {
+            *place = Some(topic.clone());
+        }
+        Ok(topic)
+    }
+
+    /// Takes in a publish at QoS 1 or 2. One that was taken in before is answered here if its
+    /// answer has already been given once.
+    pub(crate) fn admit(
+        &mut self,
+        (packet_id, qos): (u16, QoS),
+        (connection, version): (ConnectionId, Version),
+        control: &mut Control,
+    ) -> Result<Arrival, Violation> {
+        if packet_id == 0 {
+            return Err(Violation(
+                reason::PROTOCOL_ERROR,
+                "published with packet identifier 0",
+            ));
+        }
+        if self.pending.iter().any(|own| own.packet_id == packet_id) {
+            return Ok(Arrival::Again);
+        }
+        if let Some(last) = self.received.get_mut(&packet_id)
+            && qos == QoS::ExactlyOnce
+        {
+            *last = connection;
+            self.push(packet_id, qos, Some(reason::SUCCESS));
+            self.flush(control);
+            return Ok(Arrival::Again);
+        }
+        if self.is_exceeded(connection, version) {
+            return Err(Violation(
+                reason::RECEIVE_MAXIMUM_EXCEEDED,
+                "published more than the receive maximum without waiting",
+            ));
+        }
+        self.push(packet_id, qos, None);
+        if qos == QoS::ExactlyOnce {
+            self.received.insert(packet_id, connection);
+        }
+        Ok(Arrival::New)
+    }
+
+    /// Gives a publish its reason code; what can leave now goes to `control`.
+    pub(crate) fn settle(
+        &mut self,
+        packet_id: u16,
+        code: u8,
+        version: Version,
+        control: &mut Control,
+    ) {
+        let mut open = self.pending.iter_mut();
+        let Some(own) = open.find(|own| own.packet_id == packet_id && own.reason.is_none()) else {
+            return;
+        };
+        own.reason = Some(code);
+        // An MQTT 5 client ends the exchange at such a PUBREC; older ones don't see the code and
+        // go on with PUBREL.
+        if own.qos == QoS::ExactlyOnce && code >= reason::UNSPECIFIED && version == Version::V5 {
+            self.received.remove(&packet_id);
+        }
+        self.flush(control);
+    }
+
+    /// Ends a QoS 2 exchange. Returns the reason code for PUBCOMP.
+    pub(crate) fn release(&mut self, packet_id: u16) -> u8 {
+        match self.received.remove(&packet_id) {
+            Some(_) => reason::SUCCESS,
+            None => reason::PACKET_ID_NOT_FOUND,
+        }
+    }
+
+    /// Returns how many exchanges are unfinished: (without PUBACK or PUBREC, without PUBREL).
+    #[cfg(test)]
+    pub(crate) fn unfinished(&self) -> (usize, usize) {
+        (self.pending.len(), self.received.len())
+    }
+
+    fn push(&mut self, packet_id: u16, qos: QoS, reason: Option<u8>) {
+        self.pending.push_back(Pending {
+            packet_id,
+            qos,
+            reason,
+        });
+    }
+
+    fn flush(&mut self, control: &mut Control) {
+        while let Some(first) = self.pending.front() {
+            let Some(code) = first.reason else { return };
+            control.push(match first.qos {
+                QoS::ExactlyOnce => Outgoing::PubRec(first.packet_id, code),
+                QoS::AtMostOnce | QoS::AtLeastOnce => Outgoing::PubAck(first.packet_id, code),
+            });
+            self.pending.pop_front();
+        }
+    }
+
+    /// Whether one more unfinished publish is too many. A client counts those of its own
+    /// connection (§4.9); those left over from earlier ones must be bounded all the same.
+    fn is_exceeded(&self, connection: ConnectionId, version: Version) -> bool {
+        let pending = self.pending.iter();
+        let at_least_once = pending.filter(|own| !self.received.contains_key(&own.packet_id));
+        let at_least_once = at_least_once.count();
+        if at_least_once + self.received.len() >= MAX_UNFINISHED {
+            return true;
+        }
+        if version != Version::V5 {
+            return false;
+        }
+        let received = self.received.values().filter(|own| **own == connection);
+        at_least_once + received.count() >= usize::from(RECEIVE_MAXIMUM)
+    }
+}
+
+fn parse(text: &str) -> Result<Topic, Violation> {
+    if is_too_deep(text) {
+        return Err(Violation(
+            reason::TOPIC_INVALID,
+            "published to a topic of too many levels",
+        ));
+    }
+    Topic::parse(text).map_err(|_| {
+        Violation(
+            reason::TOPIC_INVALID,
+            "published to a topic that is not valid",
+        )
+    })
+}

@@ -1,0 +1,174 @@
+//! One client's MQTT protocol: what outlives a connection and what belongs to it.
+//!
+//! Decides the exchange with one client: [`inbox`] what its publishes get back, [`outbox`] what
+//! is sent to it and when. Who gets what, and when a session ends, is left to the hub.
+
+mod control;
+pub(crate) mod inbox;
+pub(crate) mod outbox;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::core::access::Grants;
+use crate::core::bridge::Publisher;
+use crate::core::hub::ConnectionId;
+use crate::core::message::Message;
+use crate::core::packet::{Outgoing, Version};
+use crate::core::retained::Retained;
+use crate::core::subscriptions::Filter;
+
+pub(crate) use control::Control;
+use inbox::Inbox;
+use outbox::{Outbox, Terms};
+
+/// Most subscriptions of one session.
+pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
+
+/// Most that the filters of one session may cost, see [`Filter::cost`]: bounds its memory.
+pub(crate) const MAX_FILTER_COST: usize = 128 * 1024;
+
+/// The place of a session in the hub; used again after the session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SessionId(pub(crate) usize);
+
+/// One client's session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The client ID.
+    pub(crate) client: Arc<str>,
+    /// The user it belongs to: nobody else may resume it or take it over.
+    pub(crate) user: Option<Arc<str>>,
+    /// The user's own `reply_packet`.
+    pub(crate) reply_packet: Option<usize>,
+    /// What it may do.
+    pub(crate) grants: Grants,
+    /// Session Expiry Interval in seconds; 0 ends it with its connection, `u32::MAX` never.
+    pub(crate) expiry: u32,
+    /// What it has subscribed to.
+    pub(crate) filters: BTreeSet<Filter>,
+    /// The costs of its filters together.
+    pub(crate) filter_cost: usize,
+    /// The will of its latest connection, until it is published or discarded.
+    pub(crate) will: Option<Will>,
+    /// What the client's publishes get back.
+    pub(crate) inbox: Inbox,
+    /// What is sent to the client.
+    pub(crate) outbox: Outbox,
+    /// Packets that go before publishes.
+    pub(crate) control: Control,
+    /// The client's Maximum Packet Size, as of its latest connection.
+    pub(crate) maximum_packet: Option<u32>,
+    /// The connection, or since when there is none.
+    pub(crate) link: Link,
+}
+
+/// A valid will.
+#[derive(Debug)]
+pub(crate) struct Will {
+    /// The message.
+    pub(crate) message: Message,
+    /// How long after the connection it is published.
+    pub(crate) delay: Duration,
+}
+
+/// Whether and how a session is connected.
+#[derive(Debug)]
+pub(crate) enum Link {
+    /// There is a connection.
+    Up(Connection),
+    /// There is none.
+    Down(Absence),
+}
+
+/// What is known of a session's connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection {
+    /// Its number.
+    pub(crate) id: ConnectionId,
+    /// Protocol version.
+    pub(crate) version: Version,
+    /// Keep Alive in seconds, 0 for none.
+    pub(crate) keep_alive: u16,
+    /// Session Expiry Interval as of CONNECT: 0 there may not become more (§3.14.2.2.2).
+    pub(crate) connect_expiry: u32,
+    /// Deliveries at QoS 1 and 2 in flight at most.
+    pub(crate) window: u16,
+    /// The shell knows that there are packets to write.
+    pub(crate) awake: bool,
+}
+
+/// What is to happen to a session without a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Absence {
+    /// When the connection ended.
+    pub(crate) since: Instant,
+    /// When the will is due, if there is one.
+    pub(crate) will_at: Option<Instant>,
+    /// When the session ends, `None` for never.
+    pub(crate) ends_at: Option<Instant>,
+}
+
+impl Absence {
+    /// Returns when something is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match (self.will_at, self.ends_at) {
+            (Some(will), Some(end)) => Some(will.min(end)),
+            (will, end) => will.or(end),
+        }
+    }
+}
+
+impl Session {
+    /// Returns the connection, if there is one.
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        match &self.link {
+            Link::Up(connection) => Some(connection),
+            Link::Down(_) => None,
+        }
+    }
+
+    /// Describes the session as the publisher of a message.
+    pub(crate) fn publisher(&self, message: &Message) -> Publisher {
+        let properties = message.properties.as_ref();
+        let response = properties.and_then(|own| own.response_topic.as_deref());
+        Publisher {
+            client: Arc::clone(&self.client),
+            user: self.user.clone(),
+            reply_packet: self.reply_packet,
+            maximum_packet: self
+                .maximum_packet
+                .and_then(|max| usize::try_from(max).ok()),
+            may_hear_response: response.is_some_and(|topic| self.grants.may_hear(topic)),
+        }
+    }
+
+    /// Returns the next packet to write, `None` if there is none now.
+    pub(crate) fn next_packet(
+        &mut self,
+        retained: &mut Retained,
+        now: Instant,
+    ) -> Option<Outgoing> {
+        let terms = self.terms()?;
+        let packet = self.control.pop();
+        packet.or_else(|| self.outbox.next(&terms, retained, now))
+    }
+
+    /// Returns whether [`Session::next_packet`] may have something: then the shell must know.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.terms()
+            .is_some_and(|terms| !self.control.is_empty() || self.outbox.is_ready(&terms))
+    }
+
+    fn terms(&self) -> Option<Terms> {
+        let connection = self.connection()?;
+        Some(Terms {
+            version: connection.version,
+            window: connection.window.into(),
+            maximum_packet: self
+                .maximum_packet
+                .and_then(|max| usize::try_from(max).ok()),
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! Who holds which topic filter.
+//!
+//! Decides which sessions a topic reaches, and which member of a shared subscription is next.
+//! Whether a session may hold a filter, and what it is sent, is left to the hub.
+
+mod tree;
+
+use std::sync::Arc;
+
+use crate::core::message::QoS;
+use crate::core::session::SessionId;
+use crate::core::topic::TopicFilter;
+
+pub(crate) use tree::FilterTree;
+
+/// Most levels of a topic or topic filter: bounds how deep a tree can get.
+pub(crate) const MAX_LEVELS: usize = 128;
+
+/// Returns whether a topic or topic filter has more than [`MAX_LEVELS`] levels.
+pub(crate) fn is_too_deep(text: &str) -> bool {
+    text.split('/').nth(MAX_LEVELS).is_some()
+}
+
+/// A filter as subscribed to: alone, or as a member of a group (`$share/<group>/<filter>`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Filter {
+    /// The group of a shared subscription.
+    pub(crate) group: Option<Arc<str>>,
+    /// What is matched.
+    pub(crate) filter: TopicFilter,
+}
+
+impl Filter {
+    /// Parses the filter of a SUBSCRIBE or UNSUBSCRIBE, `None` if it is malformed or too deep.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (group, filter) = match text.strip_prefix("$share/") {
+            Some(shared) => {
+                let (group, filter) = shared.split_once('/')?;
+                if group.is_empty() || group.contains(['+', '#']) {
+                    return None;
+                }
+                (Some(group.into()), filter)
+            }
+            None if text == "$share" => return None,
+            None => (None, text),
+        };
+        if is_too_deep(filter) {
+            return None;
+        }
+        let filter = TopicFilter::parse(filter).ok()?;
+        Some(Self { group, filter })
+    }
+
+    /// Returns what holding this filter costs against [`crate::core::session::MAX_FILTER_COST`]:
+    /// its text and a node per level.
+    pub(crate) fn cost(&self) -> usize {
+        let group = self.group.as_ref().map_or(0, |group| group.len());
+        let text = self.filter.as_str();
+        group + text.len() + 64 * text.split('/').count()
+    }
+}
+
+/// One session's subscription to one filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    /// Highest QoS to deliver at.
+    pub(crate) qos: QoS,
+    /// Not one's own messages.
+    pub(crate) no_local: bool,
+    /// Keep the RETAIN flag.
+    pub(crate) retain_as_published: bool,
+    /// Subscription Identifier.
+    pub(crate) id: Option<u32>,
+}
+
+/// All subscriptions of all sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    tree: FilterTree<Holders>,
+}
+
+/// Who holds one filter.
+#[derive(Debug, Default)]
+struct Holders {
+    members: Members,
+    groups: Vec<Group>,
+}
+
+/// Sessions and their subscriptions, sorted by session.
+type Members = Vec<(SessionId, Subscription)>;
+
+/// A shared subscription.
+#[derive(Debug)]
+struct Group {
+    name: Arc<str>,
+    members: Members,
+    /// Index of the member whose turn it is.
+    turn: usize,
+}
+
+impl Subscriptions {
+    /// Adds or replaces a subscription. Returns whether it is new.
+    pub(crate) fn insert(
+        &mut self,
+        filter: &Filter,
+        session: SessionId,
+        subscription: Subscription,
+    ) -> bool {
+        let holders = self.tree.place(&filter.filter).get_or_insert_default();
+        let members = match &filter.group {
+            None => &mut holders.members,
+            Some(name) => holders.group(name),
+        };
+        match members.binary_search_by_key(&session, |(id, _)| *id) {
+            Ok(index) => {
+                if let Some((_, held)) = members.get_mut(index) {
+                    *held = subscription;
+                }
+                false
+            }
+            Err(index) => {
+                members.insert(index, (session, subscription));
+                true
+            }
+        }
+    }
+
+    /// Removes a subscription. Returns whether there was one.
+    pub(crate) fn remove(&mut self, filter: &Filter, session: SessionId) -> bool {
+        let mut removed = false;
+        self.tree.edit(&filter.filter, |place| {
+            if let Some(holders) = place {
+                removed = holders.remove(filter.group.as_ref(), session);
+                if holders.members.is_empty() && holders.groups.is_empty() {
+                    *place = None;
+                }
+            }
+        });
+        removed
+    }
+
+    /// Calls `found` with each subscription that the topic reaches: of a group, one member's.
+    ///
+    /// Members take turns; one who is not `connected` gets a turn only where nobody is.
+    pub(crate) fn visit(
+        &mut self,
+        topic: &str,
+        connected: &dyn Fn(SessionId) -> bool,
+        found: &mut dyn FnMut(SessionId, &Subscription),
+    ) {
+        self.tree.visit(topic, &mut |holders| {
+            for (session, subscription) in &holders.members {
+                found(*session, subscription);
+            }
+            for group in &mut holders.groups {
+                if let Some((session, subscription)) = group.choose(connected) {
+                    found(*session, subscription);
+                }
+            }
+        });
+    }
+
+    /// Returns whether nothing is stored.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+}
+
+impl Holders {
+    fn group(&mut self, name: &Arc<str>) -> &mut Members {
+        let index = match self.groups.iter().position(|group| group.name == *name) {
+            Some(index) => index,
+            None => {
+                self.groups.push(Group {
+                    name: Arc::clone(name),
+                    members: Vec::new(),
+                    turn: 0,
+                });
+                self.groups.len() - 1
+            }
+        };
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the index was found or made just above"
+        )]
+        &mut self.groups[index].members
+    }
+
+    fn remove(&mut self, group: Option<&Arc<str>>, session: SessionId) -> bool {
+        let Some(name) = group else {
+            return remove_member(&mut self.members, session);
+        };
+        let Some(index) = self.groups.iter().position(|group| group.name == *name) else {
+            return false;
+        };
+        let group = self.groups.get_mut(index);
+        let removed = group.is_some_and(|group| remove_member(&mut group.members, session));
+        self.groups.retain(|group| !group.members.is_empty());
+        removed
+    }
+}
+
+fn remove_member(members: &mut Members, session: SessionId) -> bool {
+    match members.binary_search_by_key(&session, |(id, _)| *id) {
+        Ok(index) => {
+            members.remove(index);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+impl Group {
+    fn choose(
+        &mut self,
+        connected: &dyn Fn(SessionId) -> bool,
+    ) -> Option<&(SessionId, Subscription)> {
+        let (before, after) = self.members.split_at_checked(self.turn).unwrap_or_default();
+        let in_turn = (self.turn..)
+            .zip(after)
+            .chain((0..).zip(before))
+            .map(|(index, (session, _))| (index, *session));
+        let chosen = in_turn
+            .clone()
+            .find(|(_, session)| connected(*session))
+            .or_else(|| in_turn.clone().next())
+            .map_or(0, |(index, _)| index);
+        self.turn = (chosen + 1) % self.members.len().max(1);
+        self.members.get(chosen)
+    }
+}
