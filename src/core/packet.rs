@@ -305,6 +305,8 @@ pub mod reason {
     pub const BUSY: u8 = 0x89;
     /// Server shutting down.
     pub const SHUTTING_DOWN: u8 = 0x8B;
+    /// Bad authentication method.
+    pub const BAD_AUTHENTICATION: u8 = 0x8C;
     /// Keep alive timeout.
     pub const KEEP_ALIVE_TIMEOUT: u8 = 0x8D;
     /// Session taken over.

@@ -1,1 +1,0 @@
-//! The only door to rumqttd: bytes to packets and back, checked on both sides.
