@@ -9,8 +9,112 @@
 //! * [`config`] turns `bridge.toml` into a validated [`config::Config`], or every error at once.
 //! * `io` does what `core` decided; each foreign crate is named in one place of it.
 //! * [`cli`] is the command line.
+//!
+//! One thread, the event loop, owns all state and never blocks; [`run`] is that thread. Worker
+//! threads perform one HTTPS request at a time and decide nothing. Checking a slow password hash
+//! takes a thread of its own. Everything between them is bounded.
 
 pub mod cli;
 pub mod config;
 pub mod core;
 mod io;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::config::Config;
+pub use crate::io::signal::{Shutdown, Stopper};
+
+/// Password checks that run at the same time, beside the event loop.
+const BLOCKING_THREADS: usize = 2;
+
+/// Why the bridge did not start, or did not end by itself.
+#[derive(Debug)]
+pub enum RunError {
+    /// An address of `[broker] listen` cannot be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// An endpoint cannot be prepared; names it and the file that is wrong.
+    Endpoint(String),
+    /// The system refuses something that the event loop cannot do without.
+    System(std::io::Error),
+    /// A second signal of this number came before all was finished.
+    Interrupted(u8),
+}
+
+impl RunError {
+    /// Returns the exit code of a process that ends for this reason.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Listen { .. } => 69,
+            Self::Endpoint(_) => 78,
+            Self::System(_) => 70,
+            Self::Interrupted(signal) => 128_u8.saturating_add(*signal),
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, cause } => {
+                write!(f, "cannot listen on `{address}`: {}", remedy(cause))
+            }
+            Self::Endpoint(what) => f.write_str(what),
+            Self::System(cause) => write!(f, "cannot start the event loop: {cause}"),
+            Self::Interrupted(_) => f.write_str("stopped before all requests were finished"),
+        }
+    }
+}
+
+fn remedy(cause: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match cause.kind() {
+        ErrorKind::AddrInUse => "another program listens there; stop it or change [broker] listen",
+        ErrorKind::AddrNotAvailable => {
+            "no network interface has this address; correct [broker] listen"
+        }
+        ErrorKind::PermissionDenied => {
+            "not allowed; ports below 1024 need root, choose a higher one in [broker] listen"
+        }
+        _ => return format!("{cause}; correct [broker] listen"),
+    }
+    .to_owned()
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { cause, .. } | Self::System(cause) => Some(cause),
+            Self::Endpoint(_) | Self::Interrupted(_) => None,
+        }
+    }
+}
+
+/// Runs broker and bridge on the calling thread until `shutdown` says stop.
+///
+/// `ready` is called once, when all listeners accept connections, with their addresses.
+///
+/// # Errors
+/// Says why it did not start, or that it was told to stop at once.
+pub fn run(
+    config: Config,
+    shutdown: Shutdown,
+    ready: impl FnOnce(&[SocketAddr]),
+) -> Result<(), RunError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build_local(LocalOptions::default())
+        .map_err(RunError::System)?;
+    let result = runtime.block_on(io::event_loop::run(config, shutdown, ready));
+    // A password check that still runs is of no more use to anybody.
+    runtime.shutdown_background();
+    result
+}

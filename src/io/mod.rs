@@ -1,5 +1,6 @@
 //! The shell: does what `core` decided, and decides nothing itself.
 
+pub(crate) mod bell;
 pub(crate) mod broker;
 pub(crate) mod clock;
 pub(crate) mod event_loop;

@@ -2,4 +2,5 @@
 
 pub(crate) mod codec;
 pub(crate) mod listener;
+pub(crate) mod login;
 pub(crate) mod session;

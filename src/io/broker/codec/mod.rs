@@ -49,9 +49,9 @@ pub(crate) fn decode_connect(
     let mut rewritten = normal.bytes;
     match parse(normal.version, &mut rewritten)? {
         Packet::Connect(connect, properties, will, will_properties, _) => {
-            let mut parts = read::connect(normal.version, connect, properties);
+            let mut parts = read::connect(normal.version, connect, properties.as_ref());
             parts.will = will
-                .map(|will| read::will(will, will_properties))
+                .map(|will| read::will(&will, will_properties))
                 .transpose()?;
             parts.credentials = normal.credentials;
             Ok(Some(parts))

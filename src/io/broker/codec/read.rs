@@ -58,9 +58,8 @@ pub(super) fn incoming(
 pub(super) fn connect(
     version: Version,
     packet: mqtt::Connect,
-    properties: Option<mqtt::ConnectProperties>,
+    properties: Option<&mqtt::ConnectProperties>,
 ) -> Connect {
-    let properties = properties.as_ref();
     let session_expiry = match version {
         Version::V5 => properties
             .and_then(|properties| properties.session_expiry_interval)
@@ -85,7 +84,7 @@ pub(super) fn connect(
 
 /// Translates a will.
 pub(super) fn will(
-    will: mqtt::LastWill,
+    will: &mqtt::LastWill,
     properties: Option<mqtt::LastWillProperties>,
 ) -> Result<Will, DecodeError> {
     let delay = properties

@@ -122,6 +122,7 @@ fn empty_user_name_and_password_count_as_none() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn connect_that_breaks_a_rule_is_refused() {
     use DecodeError::{Malformed, TooLarge, UnsupportedAuthentication, UnsupportedVersion};
     let overrun = Malformed("a field that runs over the end of the packet");
@@ -414,6 +415,7 @@ fn acknowledgements_are_read_in_short_and_long_form() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn packet_that_breaks_a_rule_is_refused() {
     let overrun = "a field that runs over the end of the packet";
     let trailing = "bytes after the end of the packet's fields";

@@ -1,1 +1,0 @@
-//! The one loop that owns hub and bridge and executes their decisions.

@@ -1,0 +1,190 @@
+//! The one loop that owns hub and bridge and executes their decisions.
+//!
+//! One thread runs it: a task per listener and per client, one for the outcomes that workers send
+//! back, one for the next timeout. It decides nothing but when the process may end.
+
+pub(crate) mod gateway;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use log::{info, warn};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use self::gateway::{Finished, Gateway, Shared};
+use crate::RunError;
+use crate::config::{Anonymous, Config};
+use crate::core::bridge::Bridge;
+use crate::core::hub::{Ended, Hub};
+use crate::io::broker::listener;
+use crate::io::broker::login::Logins;
+use crate::io::http::workers::{OnFinished, Workers};
+use crate::io::signal::Shutdown;
+
+/// How long closing sessions may take to write their last packets.
+const CLOSING: Duration = Duration::from_secs(2);
+/// Outcomes that are handled before the clients get a turn.
+const BATCH: usize = 64;
+
+/// Runs the bridge until it is told to stop.
+pub(crate) async fn run(
+    config: Config,
+    shutdown: Shutdown,
+    ready: impl FnOnce(&[SocketAddr]),
+) -> Result<(), RunError> {
+    let mut signals = shutdown.listen().map_err(RunError::System)?;
+    let (sender, outcomes) = mpsc::unbounded_channel();
+    let done: OnFinished = Arc::new(move |id, outcome| {
+        // An error means that the loop is gone, and with it whoever wanted the outcome.
+        let _ = sender.send(Finished { id, outcome });
+    });
+    let workers = Workers::new(&config.endpoints, done).map_err(RunError::Endpoint)?;
+    let routes = &config.routes.routes;
+    let reserved = routes.iter().map(|route| route.reply.filter()).collect();
+    let hub = Hub::new(config.broker.limits.clone(), reserved);
+    let bridge = Bridge::new(Arc::clone(&config.routes), Arc::clone(&config.gateway));
+    let logins = Logins::new(&config.broker, &config.users);
+    let gateway = Gateway::new(hub, bridge, workers);
+    let shared = Rc::new(Shared::new(gateway, logins, &config.broker.limits));
+
+    let listeners = listener::bind(&config.broker.listen)?;
+    let addresses = listeners.addresses();
+    announce(&config, &addresses);
+    tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
+    tokio::task::spawn_local(watch(Rc::clone(&shared)));
+    let accepting = listeners.accept(&shared);
+    ready(&addresses);
+
+    let first = signals.stop().await;
+    info!(
+        "stopping: no new connections, {} requests to finish",
+        shared.pending()
+    );
+    for task in accepting {
+        task.abort();
+    }
+    tokio::select! {
+        biased;
+        () = stop(&shared, config.stop_timeout) => {}
+        second = signals.stop() => return Err(RunError::Interrupted(first.max(second))),
+    }
+    shared.with(|gateway, _| gateway.journal().summary());
+    Ok(())
+}
+
+/// Lets requests finish, then closes the sessions.
+async fn stop(shared: &Rc<Shared>, limit: Duration) {
+    shared.with(Gateway::stop);
+    if timeout(limit, shared.settled()).await.is_err() {
+        warn!(
+            "stopped waiting for {} requests after {limit:?}",
+            shared.pending()
+        );
+    }
+    shared.with(|gateway, now| gateway.close_all(Ended::Stopping, now));
+    if timeout(CLOSING, shared.empty()).await.is_err() {
+        warn!("closed connections that did not take their last packets");
+    }
+}
+
+/// Hands outcomes to the bridge, those that are there together.
+async fn feed(shared: Rc<Shared>, mut outcomes: mpsc::UnboundedReceiver<Finished>) {
+    let mut batch = Vec::new();
+    while outcomes.recv_many(&mut batch, BATCH).await > 0 {
+        let finished = batch.drain(..);
+        guard(&shared, "the handling of an outcome", || {
+            shared.with(|gateway, now| gateway.finish(finished, now));
+        });
+    }
+}
+
+/// Calls hub and bridge back when they asked for it.
+async fn watch(shared: Rc<Shared>) {
+    loop {
+        let due = shared.with(|gateway, _| gateway.arm());
+        let rung = shared.alarm().rung();
+        match due {
+            None => rung.await,
+            Some(due) => tokio::select! {
+                biased;
+                () = rung => {}
+                () = tokio::time::sleep_until(due.into()) => {
+                    guard(&shared, "the handling of a timeout", || {
+                        shared.with(Gateway::time_out);
+                    });
+                }
+            },
+        }
+    }
+}
+
+/// Contains a panic of code that runs for all clients: it is counted and the loop goes on.
+fn guard(shared: &Rc<Shared>, place: &str, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        shared.with(|gateway, _| gateway.journal().panicked(place));
+    }
+}
+
+/// Runs a task and tells whether it ended by itself; a panic ends it alone.
+pub(crate) async fn contain(task: impl Future<Output = ()>) -> bool {
+    let mut task = pin!(task);
+    std::future::poll_fn(|context| {
+        match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
+            Ok(poll) => poll.map(|()| true),
+            Err(_) => Poll::Ready(false),
+        }
+    })
+    .await
+}
+
+fn announce(config: &Config, addresses: &[SocketAddr]) {
+    for address in addresses {
+        info!("listening on {address} (MQTT 3.1, 3.1.1 and 5)");
+    }
+    for route in &config.routes.routes {
+        info!(
+            "route `{}`: {} → {} {}",
+            route.name,
+            route.topic.text,
+            route.method.as_str(),
+            route.endpoint.url
+        );
+    }
+    let users = match config.users.len() {
+        0 => "no users".to_owned(),
+        1 => "1 user".to_owned(),
+        count => format!("{count} users"),
+    };
+    let anonymous = match config.broker.anonymous {
+        Anonymous::No => "nobody without a password",
+        Anonymous::Loopback => "without a password only programs on this machine",
+        Anonymous::Anywhere => "anyone without a password",
+    };
+    info!("who may connect: {users}, {anonymous}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on(task: impl Future<Output = bool>) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(task)
+    }
+
+    #[test]
+    fn panic_ends_its_own_task_alone() {
+        assert!(block_on(contain(async {})));
+        assert!(!block_on(contain(async {
+            tokio::task::yield_now().await;
+            std::panic::resume_unwind(Box::new("on purpose"));
+        })));
+    }
+}

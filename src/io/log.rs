@@ -1,1 +1,0 @@
-//! The log: level, format, escapes, caps per cause; other crates' noise filtered.

@@ -1,0 +1,287 @@
+//! What the reports of hub, bridge and listener say to the owner of the gateway, and at which
+//! level: what a remote party can trigger is `debug`, a job that failed is `info` and capped, a
+//! fault of the gateway is `error` once per change of state.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use log::{debug, error, info, warn};
+
+use super::caps::{Caps, Line};
+use super::escape;
+use crate::core::bridge::Report as BridgeReport;
+use crate::core::hub::Report as HubReport;
+
+/// Near misses that are remembered; beyond them none is reported any more.
+const NEAR_MISSES: usize = 512;
+
+/// Writes reports, remembering what was said already.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    caps: Caps,
+    /// Client and route of each near miss that was reported.
+    near_misses: HashSet<(String, String)>,
+    /// The fault each route suffers from at present.
+    faults: HashMap<String, &'static str>,
+    counts: Counts,
+}
+
+/// What remote parties did that is not worth a line each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Connections accepted.
+    pub(crate) connections: usize,
+    /// Connections closed at once: too many.
+    pub(crate) turned_away: usize,
+    /// CONNECTs refused by their credentials or version.
+    pub(crate) refused: usize,
+    /// Connections closed for breaking the protocol.
+    pub(crate) violations: usize,
+    /// Publishes and subscriptions that the rules forbid.
+    pub(crate) denied: usize,
+    /// Messages dropped from full session queues.
+    pub(crate) dropped: usize,
+    /// Panics contained.
+    pub(crate) panics: usize,
+}
+
+impl Journal {
+    /// Notes an accepted connection.
+    pub(crate) fn accepted(&mut self) {
+        self.counts.connections = self.counts.connections.saturating_add(1);
+    }
+
+    /// Notes a connection closed at once because there are too many.
+    pub(crate) fn turned_away(&mut self, peer: SocketAddr, why: &str, now: Instant) {
+        self.counts.turned_away = self.counts.turned_away.saturating_add(1);
+        self.capped("turned away", "", now, || {
+            debug!("{peer}: turned away, {why}");
+        });
+    }
+
+    /// Notes a CONNECT that was refused before it reached the hub.
+    pub(crate) fn refused(&mut self, peer: SocketAddr, why: &str, now: Instant) {
+        self.counts.refused = self.counts.refused.saturating_add(1);
+        let address = peer.ip().to_string();
+        self.capped("refused", &address, now, || {
+            debug!("{peer}: CONNECT refused, {why}");
+        });
+    }
+
+    /// Notes bytes that are not MQTT, or not in time.
+    pub(crate) fn violation(&mut self, peer: SocketAddr, what: &str, now: Instant) {
+        self.counts.violations = self.counts.violations.saturating_add(1);
+        let address = peer.ip().to_string();
+        self.capped("violation", &address, now, || {
+            debug!("{peer}: closed, {what}");
+        });
+    }
+
+    /// Notes a panic that one task was contained in.
+    pub(crate) fn panicked(&mut self, place: &str) {
+        self.counts.panics = self.counts.panics.saturating_add(1);
+        error!("a fault of this program ended {place}; the rest runs on");
+    }
+
+    /// Writes what the counts are; at the end of a run.
+    pub(crate) fn summary(&self) {
+        let counts = self.counts;
+        info!(
+            "stopped; connections: {} accepted, {} turned away, {} refused, {} broke the protocol; \
+             messages: {} denied, {} dropped",
+            counts.connections,
+            counts.turned_away,
+            counts.refused,
+            counts.violations,
+            counts.denied,
+            counts.dropped
+        );
+    }
+
+    /// Returns the counts.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Writes a report of the hub.
+    pub(crate) fn hub(&mut self, report: &HubReport, now: Instant) {
+        match report {
+            HubReport::Denied {
+                client,
+                topic,
+                action,
+            } => {
+                self.counts.denied = self.counts.denied.saturating_add(1);
+                self.capped("denied", client, now, || {
+                    debug!(
+                        "client `{}` may not {action} `{}`; its user's rules do not allow it",
+                        escape(client),
+                        escape(topic)
+                    );
+                });
+            }
+            HubReport::Dropped { client, count } => {
+                self.counts.dropped = self.counts.dropped.saturating_add(*count);
+                self.capped("dropped", client, now, || {
+                    warn!(
+                        "client `{}`: queue full, {count} messages dropped, oldest first",
+                        escape(client)
+                    );
+                });
+            }
+            HubReport::TakenOver { client } => self.capped("taken over", client, now, || {
+                info!(
+                    "client `{}` connected again while connected; if these are two nodes, give \
+                     each a client ID of its own",
+                    escape(client)
+                );
+            }),
+            HubReport::Violation { client, what } => {
+                self.counts.violations = self.counts.violations.saturating_add(1);
+                self.capped("violation", client, now, || {
+                    debug!("client `{}`: closed, {what}", escape(client));
+                });
+            }
+        }
+    }
+
+    /// Writes a report of the bridge.
+    pub(crate) fn bridge(&mut self, report: &BridgeReport, now: Instant) {
+        match report {
+            BridgeReport::Settled {
+                route,
+                client,
+                code,
+                detail,
+                gateway_fault,
+            } => self.settled(route, client, (code, detail, *gateway_fault), now),
+            BridgeReport::NearMiss {
+                client,
+                topic,
+                route,
+                expected,
+            } => {
+                if self.is_new_near_miss(client, route) {
+                    warn!(
+                        "client `{}` published to `{}`, which no route takes; nearest is route \
+                         `{}` with topic `{}`",
+                        escape(client),
+                        escape(topic),
+                        escape(route),
+                        escape(expected)
+                    );
+                }
+            }
+            BridgeReport::ResponseTopicRefused { client, topic, why } => {
+                self.capped("response topic", client, now, || {
+                    debug!(
+                        "client `{}`: response topic `{}` not used, {why}",
+                        escape(client),
+                        escape(topic)
+                    );
+                });
+            }
+        }
+    }
+
+    fn settled(
+        &mut self,
+        route: &str,
+        client: &str,
+        (code, detail, gateway_fault): (&'static str, &str, bool),
+        now: Instant,
+    ) {
+        if code == "ok" {
+            if self.faults.remove(route).is_some() {
+                info!("route `{}` works again", escape(route));
+            }
+            debug!(
+                "route `{}`: ok for client `{}`",
+                escape(route),
+                escape(client)
+            );
+        } else if gateway_fault {
+            if self.faults.insert(route.to_owned(), code) != Some(code) {
+                error!("route `{}`: {code} {}", escape(route), escape(detail));
+            }
+        } else {
+            self.capped(code, client, now, || {
+                info!(
+                    "route `{}`: {code} {}; client `{}`",
+                    escape(route),
+                    escape(detail),
+                    escape(client)
+                );
+            });
+        }
+    }
+
+    fn is_new_near_miss(&mut self, client: &str, route: &str) -> bool {
+        self.near_misses.len() < NEAR_MISSES
+            && self
+                .near_misses
+                .insert((client.chars().take(64).collect(), route.to_owned()))
+    }
+
+    fn capped(&mut self, cause: &'static str, client: &str, now: Instant, write: impl FnOnce()) {
+        match self.caps.count(cause, client, now) {
+            Line::Suppress => {}
+            Line::Write { suppressed } => {
+                if suppressed > 0 {
+                    info!(
+                        "{cause}: {suppressed} more lines suppressed, client `{}`",
+                        escape(client)
+                    );
+                }
+                write();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::clock;
+
+    #[test]
+    fn near_miss_is_reported_once_per_client_and_route_and_not_without_end() {
+        let mut journal = Journal::default();
+        assert!(journal.is_new_near_miss("a", "r"));
+        assert!(!journal.is_new_near_miss("a", "r"));
+        assert!(journal.is_new_near_miss("b", "r"));
+        for client in 0..10_000 {
+            journal.is_new_near_miss(&client.to_string(), "r");
+        }
+        assert_eq!(journal.near_misses.len(), NEAR_MISSES);
+    }
+
+    #[test]
+    fn what_remote_parties_do_is_counted() {
+        let mut journal = Journal::default();
+        let (now, peer) = (clock::now(), SocketAddr::from(([127, 0, 0, 1], 1)));
+        journal.accepted();
+        journal.violation(peer, "x", now);
+        journal.refused(peer, "x", now);
+        journal.turned_away(peer, "x", now);
+        journal.hub(
+            &HubReport::Dropped {
+                client: "a".into(),
+                count: 3,
+            },
+            now,
+        );
+        let expected = Counts {
+            connections: 1,
+            turned_away: 1,
+            refused: 1,
+            violations: 1,
+            denied: 0,
+            dropped: 3,
+            panics: 0,
+        };
+        assert_eq!(journal.counts(), expected);
+    }
+}

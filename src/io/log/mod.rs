@@ -1,0 +1,138 @@
+//! The log: level, format and escapes; what is said how often is for [`caps`] and [`journal`].
+//!
+//! Lines go to stderr. Payloads and query strings never do; client IDs, topics and whatever else
+//! a remote party chose pass through [`escape`] first.
+
+pub(crate) mod caps;
+pub(crate) mod journal;
+
+use std::fmt;
+use std::io::{self, Write};
+
+use log::Record;
+
+/// Starts the log. `directives` are a level such as `info`, or what `RUST_LOG` takes.
+///
+/// A second call changes nothing.
+pub(crate) fn init(directives: &str) {
+    let started = env_logger::Builder::new()
+        .parse_filters(directives)
+        .format(write_line)
+        .try_init();
+    if started.is_err() {
+        log::debug!("the log was started before; its level stays");
+    }
+}
+
+fn write_line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
+    if is_noise(record.target(), &record.args().to_string()) {
+        return Ok(());
+    }
+    let (time, level) = (out.timestamp_seconds(), record.level());
+    if record.target().starts_with(env!("CARGO_CRATE_NAME")) {
+        writeln!(out, "{time} {level:<5} {}", record.args())
+    } else {
+        writeln!(
+            out,
+            "{time} {level:<5} {}: {}",
+            record.target(),
+            record.args()
+        )
+    }
+}
+
+/// Returns whether a record is the life of a `tracing` span and no event.
+///
+/// `tracing` hands spans of any level to `log` as `++ name`, `-> name`, `<- name` and `-- name`;
+/// rumqttd opens them at error level, several a packet. Switching its target off would lose its
+/// real errors too.
+fn is_noise(target: &str, text: &str) -> bool {
+    target.starts_with("tracing::span")
+        || (["rumqttd", "tracing"]
+            .iter()
+            .any(|name| target.starts_with(name))
+            && ["++ ", "-> ", "<- ", "-- "]
+                .iter()
+                .any(|mark| text.starts_with(mark)))
+}
+
+/// Most characters of a remote party's text in one line.
+const ESCAPED_CHARACTERS: usize = 120;
+
+/// Shows text that a remote party chose, on one line and without effect on a terminal.
+pub(crate) fn escape(text: &str) -> Escaped<'_> {
+    Escaped(text)
+}
+
+/// See [`escape`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, character) in self.0.chars().enumerate() {
+            if index == ESCAPED_CHARACTERS {
+                return f.write_str("…");
+            }
+            if is_plain(character) {
+                fmt::Write::write_char(f, character)?;
+            } else {
+                write!(f, "{}", character.escape_unicode())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a character shows as itself: no control, no change of direction, no line
+/// break, nothing invisible, and not the backtick that quotes it.
+fn is_plain(character: char) -> bool {
+    let invisible = matches!(
+        character,
+        '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}'
+            | '\u{FFF0}'..='\u{FFFF}' | '\u{E0000}'..='\u{10FFFF}'
+    );
+    !character.is_control() && !invisible && character != '`'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_cannot_break_a_line_or_steer_a_terminal() {
+        let cases = [
+            ("küche/ofen", "küche/ofen", "ordinary text stays"),
+            ("a\nb", "a\\u{a}b", "a line break"),
+            ("\u{1b}[31m", "\\u{1b}[31m", "an escape sequence"),
+            ("\u{9b}31m", "\\u{9b}31m", "its eight-bit form"),
+            ("a\u{202e}b", "a\\u{202e}b", "right to left override"),
+            ("a\u{2028}b", "a\\u{2028}b", "line separator"),
+            ("a`b", "a\\u{60}b", "the quote"),
+        ];
+        for (text, shown, why) in cases {
+            assert_eq!(escape(text).to_string(), shown, "{why}");
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut() {
+        let shown = escape(&"é".repeat(65_000)).to_string();
+        assert_eq!(shown, format!("{}…", "é".repeat(120)));
+    }
+
+    #[test]
+    fn spans_are_noise_and_errors_are_not() {
+        let cases = [
+            ("rumqttd::router", "++ incoming_link", true),
+            ("tracing::span", "shadow_connection;", true),
+            ("tracing::span::active", "-> x", true),
+            ("rumqttd::router", "connection broken", false),
+            ("mqtt_https_bridge", "-> x", false),
+        ];
+        for (target, text, noise) in cases {
+            assert_eq!(is_noise(target, text), noise, "{target}: {text}");
+        }
+    }
+}
