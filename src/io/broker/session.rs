@@ -69,6 +69,7 @@ pub(super) async fn serve(
     let mut session = Session {
         stream,
         shared,
+        peer,
         id,
         line,
         version,
@@ -201,6 +202,7 @@ enum Turn {
 struct Session<'a> {
     stream: TcpStream,
     shared: &'a Rc<Shared>,
+    peer: SocketAddr,
     id: ConnectionId,
     line: Rc<Line>,
     version: Version,
@@ -325,7 +327,7 @@ impl Session<'_> {
                         .with(|gateway, now| gateway.receive(self.id, packet, now));
                 }
                 Ok(None) => break,
-                Err(error) => return Err(Some(ended_by(error))),
+                Err(error) => return Err(Some(self.give_up(error))),
             }
         }
         if any {
@@ -339,6 +341,20 @@ impl Session<'_> {
         }
         self.put_input_away();
         Ok(())
+    }
+
+    /// Notes what is wrong with the bytes of the client, and returns why the connection ends.
+    fn give_up(&self, error: DecodeError) -> Ended {
+        let (what, ended) = match error {
+            DecodeError::Malformed(what) => (what, Ended::Malformed),
+            DecodeError::TooLarge => ("a packet over the limit", Ended::TooLarge),
+            DecodeError::UnsupportedVersion(_) | DecodeError::UnsupportedAuthentication => {
+                ("a second CONNECT", Ended::Malformed)
+            }
+        };
+        self.shared
+            .with(|gateway, now| gateway.journal().violation(self.peer, what, now));
+        ended
     }
 
     /// Takes packets from the hub, as many as may wait.
@@ -419,14 +435,5 @@ impl Session<'_> {
         if let Ok(true) = left.await {
             part(&mut self.stream).await;
         }
-    }
-}
-
-const fn ended_by(error: DecodeError) -> Ended {
-    match error {
-        DecodeError::TooLarge => Ended::TooLarge,
-        DecodeError::Malformed(_)
-        | DecodeError::UnsupportedVersion(_)
-        | DecodeError::UnsupportedAuthentication => Ended::Malformed,
     }
 }

@@ -138,6 +138,18 @@ impl Journal {
                     escape(client)
                 );
             }),
+            HubReport::RetainedFull { topic } => self.capped("retained", "", now, || {
+                warn!(
+                    "`{}` is not kept as retained message: there are too many",
+                    escape(topic)
+                );
+            }),
+            HubReport::Forgotten { client } => self.capped("forgotten", "", now, || {
+                info!(
+                    "client `{}`: session forgotten; too many clients are away",
+                    escape(client)
+                );
+            }),
             HubReport::Violation { client, what } => {
                 self.counts.violations = self.counts.violations.saturating_add(1);
                 self.capped("violation", client, now, || {

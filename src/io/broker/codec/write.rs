@@ -77,7 +77,7 @@ fn publish(v5: bool, delivery: &Delivery, out: &mut BytesMut) -> Option<()> {
     let topic = delivery.topic.as_str().as_bytes();
     let properties = delivery.properties.as_deref().filter(|_| v5);
     let ids: &[u32] = if v5 { &delivery.subscription_ids } else { &[] };
-    let property_length = properties.map_or(0, properties_length) + ids_length(ids);
+    let property_length = properties.map_or(0, Properties::bytes) + ids_length(ids);
     let property_header = if v5 {
         variable_length(property_length)
     } else {
@@ -119,22 +119,6 @@ fn ids_length(ids: &[u32]) -> usize {
     ids.iter()
         .map(|&id| 1 + usize::try_from(id).map_or(4, variable_length))
         .sum()
-}
-
-fn properties_length(properties: &Properties) -> usize {
-    let text = |text: &Option<String>| text.as_ref().map_or(0, |text| 3 + text.len());
-    let user = properties.user_properties.iter();
-    properties.payload_format.map_or(0, |_| 2)
-        + properties.expiry_interval.map_or(0, |_| 5)
-        + text(&properties.content_type)
-        + text(&properties.response_topic)
-        + properties
-            .correlation_data
-            .as_ref()
-            .map_or(0, |data| 3 + data.len())
-        + user
-            .map(|(name, value)| 5 + name.len() + value.len())
-            .sum::<usize>()
 }
 
 fn put_properties(out: &mut BytesMut, properties: &Properties) -> Option<()> {
