@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use crate::core::bridge::Publisher;
 use crate::core::endpoint::{Endpoint, Limits};
-use crate::core::message::QoS;
+use crate::core::message::{Message, QoS};
+use crate::core::outcome::Failure;
 use crate::core::reply::ReplyPlan;
 use crate::core::request::Method;
 use crate::core::template::Template;
@@ -49,8 +53,38 @@ pub struct RouteTopic {
     pub text: String,
     /// The same as a topic filter: captures are `+`, the rest is `#`.
     pub filter: TopicFilter,
-    /// The captures' names with the level at which each stands.
-    pub captures: Vec<(String, usize)>,
+    /// The captures in the order of their levels.
+    pub captures: Vec<Capture>,
+}
+
+/// A named part of a route's topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// The name without braces: a lower-case letter, then lower-case letters, digits and `_`.
+    pub name: String,
+    /// The level at which it stands, from 0.
+    pub level: usize,
+    /// Whether it takes this level and all that follow (`{name+}`), at least one.
+    pub rest: bool,
+}
+
+/// What a message would cause, for `check --topic`; secrets are shown as `***`.
+#[derive(Debug)]
+pub struct Preview<'a> {
+    /// The route that takes it.
+    pub route: &'a Route,
+    /// The method.
+    pub method: Method,
+    /// The whole URL.
+    pub url: String,
+    /// Header names in lower case and their values.
+    pub headers: Vec<(String, String)>,
+    /// The body, `None` for none.
+    pub body: Option<Bytes>,
+    /// Where the reply goes after success.
+    pub reply_topic_ok: String,
+    /// Where the reply goes after a failure.
+    pub reply_topic_error: String,
 }
 
 /// A set of HTTP status codes such as `["2xx", "404"]`.
@@ -104,6 +138,17 @@ impl RouteTable {
 
     /// Returns the first route in file order that takes the topic, with its position.
     pub fn first_match(&self, _topic: &str) -> Option<(usize, &Arc<Route>)> {
+        todo!()
+    }
+
+    /// Returns what a message would cause, `None` when no route takes it.
+    pub fn preview(
+        &self,
+        _message: &Message,
+        _publisher: &Publisher,
+        _gateway: &str,
+        _unix_time: u64,
+    ) -> Option<Result<Preview<'_>, Failure>> {
         todo!()
     }
 }

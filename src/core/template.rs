@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::core::route::Capture;
 use crate::core::secret::Secret;
 
 /// Where a rendered text goes: decides how values are encoded and which ones may stand there.
@@ -26,13 +27,22 @@ pub enum Place {
     Host,
 }
 
+impl Place {
+    /// Returns [`Place::Json`] for a body that is written as JSON, else [`Place::Text`].
+    ///
+    /// JSON is told by its first character; a body that is a lone `{payload}` is text.
+    pub fn of_body(_text: &str) -> Self {
+        todo!()
+    }
+}
+
 /// What a template may refer to.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// Where the text will stand.
     pub place: Place,
     /// The route's captures, as in [`crate::core::route::RouteTopic::captures`].
-    pub captures: &'a [(String, usize)],
+    pub captures: &'a [Capture],
     /// Looks a `{secret.name}` up; `None` where the name is not defined.
     pub secret: &'a dyn Fn(&str) -> Option<Secret>,
     /// Whether values of the outcome are known too: `{outcome}`, `{code}`, `{status}`, `{body}` …

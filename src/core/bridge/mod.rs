@@ -156,8 +156,11 @@ pub struct Counters {
 pub struct Bridge {}
 
 impl Bridge {
-    /// Makes a bridge without jobs. `gateway` is the value of `{gateway}`.
-    pub fn new(_routes: Arc<RouteTable>, _gateway: Arc<str>) -> Self {
+    /// Makes a bridge without jobs.
+    ///
+    /// `gateway` is the value of `{gateway}`. `boot` tells this start of the program from others
+    /// in `{message_id}`: a random number, or the time of the start.
+    pub fn new(_routes: Arc<RouteTable>, _gateway: Arc<str>, _boot: u32) -> Self {
         todo!()
     }
 
