@@ -1,7 +1,23 @@
 //! `bridge.toml` as a validated [`Config`]: the only form the rest of the program sees.
+//!
+//! Decides what a configuration means and reports every mistake at once, with its line and what
+//! to do about it. It reads the files that bridge.toml names (users, secrets) and opens no socket.
+
+mod broker;
+mod conflicts;
+mod endpoints;
+mod error;
+mod keys;
+mod password;
+mod routes;
+mod secrets;
+mod section;
+mod url;
+mod users;
+mod value;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +25,18 @@ use crate::core::access::Rules;
 use crate::core::endpoint::Endpoint;
 use crate::core::hub::Limits;
 use crate::core::route::RouteTable;
+
+pub use error::{ConfigError, Origin, Warning};
+pub use keys::{Key, keys};
+pub use password::{HashError, MAX_LANES, MAX_MEMORY, MAX_PASSES, PasswordHash};
+pub use secrets::Environment;
+pub use users::{UserFiles, names_in};
+
+pub(crate) use users::check_name;
+pub(crate) use value::duration as parse_duration;
+
+use error::Report;
+use section::{Section, Source};
 
 /// A configuration without errors. Shared behind an `Arc`, so that it can be replaced whole.
 #[derive(Debug)]
@@ -69,6 +97,122 @@ pub struct User {
     pub reply_packet: Option<usize>,
 }
 
-/// A password as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PasswordHash(pub String);
+/// A configuration with its warnings, or every error; both sorted by file and line.
+pub type Loaded = Result<(Config, Vec<Warning>), Vec<ConfigError>>;
+
+impl Config {
+    /// Reads and validates a file and the files it names.
+    ///
+    /// # Errors
+    /// Returns every mistake, in file order.
+    pub fn load(path: &Path) -> Loaded {
+        let report = Report::default();
+        match read_main(path, &report) {
+            Some(text) => Self::parse(path, &text, &|name| std::env::var(name).ok()),
+            None => report
+                .finish(&path.display().to_string())
+                .and_then(|_| Err(Vec::new())),
+        }
+    }
+
+    /// Validates the text of a file. Relative paths in it start at the directory of `path`, which
+    /// itself is not read.
+    ///
+    /// # Errors
+    /// Returns every mistake, in file order.
+    pub fn parse(path: &Path, text: &str, environment: Environment<'_>) -> Loaded {
+        let shown = path.display().to_string();
+        let report = Report::default();
+        let config = {
+            let source = Source::new(&shown, text);
+            let table = source.parse(&report);
+            let top = Section::top(table.get_ref(), &source, &report, keys::SECTIONS);
+            assemble(&top, path, environment)
+        };
+        let warnings = report.finish(&shown)?;
+        Ok((config, warnings))
+    }
+
+    /// Returns the user of that name.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| &*user.name == name)
+    }
+}
+
+/// Builds the configuration of what could be understood; it is used only if no error was reported.
+fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Config {
+    let directory = directory_of(path);
+    let report = top.report;
+    let gateway = broker::read_gateway(top, broker::host_name);
+    let broker::ReadBroker {
+        broker,
+        written_rules,
+    } = broker::read_broker(top, &directory);
+    let secrets = secrets::Secrets::read(top, &directory, environment);
+    let defaults = endpoints::Defaults::read(top, &directory);
+    let destinations = endpoints::read_endpoints(top, &directory, &defaults);
+    let parts = routes::Parts::new(&defaults, &destinations, &secrets);
+    let candidates = routes::read_routes(top, &parts);
+    let mut users = users::Users::default();
+    users.read(top);
+    if let Some(file) = &broker.users_file {
+        users.read_file(file, &file.display().to_string(), report);
+    }
+    // `#` stands for everything but replies, which the hub reserves anyway.
+    let anonymous = written_rules
+        .into_iter()
+        .filter(|rule| rule.text.value != "#");
+    let rules: Vec<_> = users.publish_rules.into_iter().chain(anonymous).collect();
+    conflicts::check(&candidates, &rules, report);
+    conflicts::warn_of_unused(&destinations, report);
+    secrets.warn_of_unused(top);
+    broker::warn_of_locked_doors(top, &broker, users.users.len());
+    if candidates.is_empty() {
+        let text = "there is no [[route]], so no message becomes a request; add one";
+        report.warning(&top.origin, text);
+    }
+    let routes = candidates
+        .into_iter()
+        .map(|candidate| candidate.route)
+        .collect();
+    Config {
+        path: path.to_owned(),
+        gateway: gateway.name,
+        broker,
+        users: users.users,
+        endpoints: destinations
+            .into_iter()
+            .map(|destination| destination.endpoint)
+            .collect(),
+        routes: Arc::new(RouteTable::new(routes)),
+        stop_timeout: gateway.stop_timeout,
+    }
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn read_main(path: &Path, report: &Report) -> Option<String> {
+    let origin = Origin {
+        file: path.display().to_string().into(),
+        line: 0,
+    };
+    match users::read_text(path) {
+        Ok(Some(text)) => Some(text),
+        Ok(None) => {
+            report.error(
+                &origin,
+                "there is no such file; create it or name another with --config",
+            );
+            None
+        }
+        Err(cause) => {
+            report.error(
+                &origin,
+                format!("can not be read: {cause}; correct the file or name another with --config"),
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What only shows when all parts are known: routes, replies and rules that get into each
+//! other's way, and parts that nothing uses.
+
+use crate::core::route::{RouteTopic, never_match};
+
+use super::endpoints::Destination;
+use super::error::Report;
+use super::routes::Candidate;
+use super::section::quote;
+use super::users::Rule;
+
+/// Reports routes that no message can reach, replies that would be requests, and rules that
+/// would let a client publish where replies go.
+pub(super) fn check(routes: &[Candidate], rules: &[Rule], report: &Report) {
+    refuse_unreachable(routes, report);
+    refuse_loops(routes, report);
+    refuse_forgery(routes, rules, report);
+}
+
+fn refuse_unreachable(routes: &[Candidate], report: &Report) {
+    let topics: Vec<&RouteTopic> = routes
+        .iter()
+        .map(|candidate| &candidate.route.topic)
+        .collect();
+    for (never, taken_by) in never_match(&topics) {
+        let (Some(never), Some(taken_by)) = (routes.get(never), routes.get(taken_by)) else {
+            continue;
+        };
+        let text = format!(
+            "route {} can never match: route {} at {} takes all its messages; \
+             move it before that one or remove it",
+            quote(&never.route.name),
+            quote(&taken_by.route.name),
+            taken_by.topic_origin
+        );
+        report.error(&never.topic_origin, text);
+    }
+}
+
+fn refuse_loops(routes: &[Candidate], report: &Report) {
+    for from in routes {
+        let filter = from.route.reply.filter();
+        let into = routes
+            .iter()
+            .find(|other| other.route.topic.filter.overlaps(&filter));
+        if let Some(into) = into {
+            let text = format!(
+                "replies of route {} can go to topics that route {} at {} takes; \
+                 keep requests and replies in separate trees, such as `nodes/…` and `replies/…`",
+                quote(&from.route.name),
+                quote(&into.route.name),
+                into.topic_origin
+            );
+            report.error(&from.reply_origin, text);
+        }
+    }
+}
+
+fn refuse_forgery(routes: &[Candidate], rules: &[Rule], report: &Report) {
+    for rule in rules {
+        let forged = routes
+            .iter()
+            .find(|candidate| candidate.route.reply.filter().overlaps(&rule.filter));
+        let Some(forged) = forged else { continue };
+        let who = match &rule.user {
+            Some(user) => format!("user {}", quote(user)),
+            None => "anonymous clients".into(),
+        };
+        let text = format!(
+            "publish rule {} would let {who} forge replies of route {}; \
+             write a narrower filter, such as `nodes/{}/#`",
+            quote(&rule.text.value),
+            quote(&forged.route.name),
+            if rule.user.is_some() { "{user}" } else { "+" }
+        );
+        report.error(&rule.text.origin, text);
+    }
+}
+
+/// Warns of endpoints that no route uses: their templates are not checked either.
+pub(super) fn warn_of_unused(destinations: &[Destination], report: &Report) {
+    for destination in destinations
+        .iter()
+        .filter(|destination| !destination.used.get())
+    {
+        let text = format!(
+            "endpoint {} is used by no route; use it or remove it",
+            quote(&destination.name)
+        );
+        report.warning(&destination.origin, text);
+    }
+}

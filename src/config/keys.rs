@@ -1,0 +1,228 @@
+//! The registry of keys: what may stand in bridge.toml, for suggestions and for the README.
+//!
+//! Decides which names are known in which section. How a value is read and checked is decided by
+//! the section's own module.
+
+/// One key of bridge.toml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The section it stands in, without brackets; `user`, `endpoint`, `secret` and `route` stand
+    /// for each of theirs.
+    pub section: &'static str,
+    /// The key.
+    pub name: &'static str,
+    /// The type of its value, for people.
+    pub kind: &'static str,
+    /// The default as it would be written, or in words.
+    pub default: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// Sections of bridge.toml, as the top level knows them.
+pub(super) const SECTIONS: &[&str] = &[
+    "gateway", "broker", "user", "defaults", "secret", "endpoint", "route",
+];
+
+/// Keys that DESIGN names and this release does not know yet: (section, key).
+const NOT_BUILT: &[(&str, &str)] = &[
+    ("", "upstream"),
+    ("", "store"),
+    ("", "metrics"),
+    ("", "log"),
+    ("gateway", "clock"),
+    ("broker", "tls"),
+    ("broker", "persistence"),
+    ("defaults", "delivery"),
+    ("defaults", "retry"),
+    ("defaults", "crl"),
+    ("defaults", "revocation"),
+    ("endpoint", "pins"),
+    ("endpoint", "crl"),
+    ("endpoint", "revocation"),
+    ("endpoint", "client_certificate"),
+    ("endpoint", "rate"),
+    ("endpoint", "retry"),
+    ("route", "delivery"),
+    ("route", "retry"),
+    ("route", "rate"),
+    ("route", "idempotency"),
+    ("user", "client_ids"),
+];
+
+macro_rules! keys {
+    ($($section:literal { $($name:literal $kind:literal $default:literal $meaning:literal;)+ })+) => {
+        const KEYS: &[Key] = &[$($(Key {
+            section: $section,
+            name: $name,
+            kind: $kind,
+            default: $default,
+            meaning: $meaning,
+        },)+)+];
+    };
+}
+
+keys! {
+    "gateway" {
+        "name" "text" "the host name" "value of `{gateway}` in templates";
+        "stop_timeout" "duration" "\"10s\"" "how long a stop waits for requests in flight";
+    }
+    "broker" {
+        "listen" "list of addresses" "[\"127.0.0.1:1883\", \"[::1]:1883\"]" "IP address and port of each listener; port 0 takes any free one";
+        "anonymous" "`no`, `loopback` or `anywhere`" "\"loopback\"" "who may connect without user name and password";
+        "anonymous_publish" "list of filters" "[\"#\"]" "what clients without a user may publish to; replies and `$` topics never";
+        "anonymous_subscribe" "list of filters" "[\"#\"]" "what clients without a user may subscribe to";
+        "users_file" "path" "\"users.toml\"" "the file that `user add` writes, beside bridge.toml; it need not exist";
+        "max_clients" "number" "200" "connected clients at most";
+        "max_packet" "size" "\"64KiB\"" "largest packet a client may send";
+        "queue" "table" "see below" "what waits for one client at most; the oldest is dropped first";
+    }
+    "broker.queue" {
+        "messages" "number" "100" "messages waiting for one client at most";
+        "bytes" "size" "\"64KiB\"" "bytes of topic and payload waiting for one client at most";
+    }
+    "user" {
+        "name" "text" "required" "the user name";
+        "password" "hash" "required" "as `mqtt-https-bridge user add` writes it";
+        "publish" "list of filters" "[\"nodes/{user}/#\"]" "what the user may publish to";
+        "subscribe" "list of filters" "[\"replies/{user}/#\"]" "what the user may subscribe to";
+        "reply_packet" "size" "the route's" "largest packet this user's nodes take";
+    }
+    "defaults" {
+        "timeout" "duration" "\"5s\"" "one attempt, and each of its phases, at most";
+        "deadline" "duration" "\"12s\"" "from the node's publish to its reply at most";
+        "max_response" "size" "\"64KiB\"" "largest response body";
+        "success" "list of statuses" "[\"2xx\"]" "what counts as success: `2xx`, `404` or `200-204`";
+        "roots" "`bundled`, `system` or files" "\"bundled\"" "whom to trust: Mozilla's roots, the system's, or these PEM files alone";
+        "min_tls" "`1.2` or `1.3`" "\"1.2\"" "lowest TLS version to accept";
+        "ip" "`both`, `4` or `6`" "\"both\"" "IP versions to use";
+        "concurrency" "number" "2" "requests to one endpoint at the same time";
+        "queue" "number" "100" "jobs of one endpoint that wait or run; one more is answered `bridge.busy`";
+        "share" "number" "a quarter of the queue" "of these, how many one client may hold";
+        "redirects" "`none`, `same-origin` or `any`" "\"same-origin\"" "which redirects are followed; to https only";
+        "qos" "0, 1 or 2" "1" "QoS of replies";
+        "oversize" "`error`, `cut` or `chunks`" "\"error\"" "what becomes of a reply larger than `reply_packet`";
+        "reply_packet" "size" "256" "largest packet for a node that does not say; 256 is PubSubClient's";
+    }
+    "secret" {
+        "file" "path" "this or `env`" "file that holds the secret, relative to bridge.toml; its last line end is not part of it";
+        "env" "text" "this or `file`" "environment variable that holds the secret";
+    }
+    "endpoint" {
+        "url" "URL" "required" "`https://host[:port][/path]`; the first label of the host may be a `{capture}`";
+        "address" "IP address" "by look-up" "connect here; the certificate must still fit the host name";
+        "headers" "table" "none" "header templates sent with each request";
+        "query" "table" "none" "query parameter templates sent with each request";
+        "private_addresses" "true or false" "true, with a captured host false" "whether private, loopback and link-local addresses may be connected to";
+        "timeout" "duration" "as in defaults" "one attempt, and each of its phases, at most";
+        "deadline" "duration" "as in defaults" "from the node's publish to its reply at most";
+        "max_response" "size" "as in defaults" "largest response body";
+        "success" "list of statuses" "as in defaults" "what counts as success";
+        "roots" "`bundled`, `system` or files" "as in defaults" "whom to trust";
+        "min_tls" "`1.2` or `1.3`" "as in defaults" "lowest TLS version to accept";
+        "ip" "`both`, `4` or `6`" "as in defaults" "IP versions to use";
+        "concurrency" "number" "as in defaults" "requests at the same time";
+        "queue" "number" "as in defaults" "jobs that wait or run";
+        "share" "number" "as in defaults" "of these, how many one client may hold";
+        "redirects" "`none`, `same-origin` or `any`" "as in defaults" "which redirects are followed";
+    }
+    "route" {
+        "topic" "topic" "required" "topic with captures: `{name}` is one level, `{name+}` the rest";
+        "endpoint" "text" "required" "name of the `[endpoint.<name>]` to ask";
+        "reply" "topic template" "required" "where the reply goes; `{outcome}` becomes `ok`, `error` or `part`";
+        "name" "text" "the topic" "name of the route in logs";
+        "method" "`GET`, `HEAD`, `POST`, `PUT`, `PATCH` or `DELETE`" "\"GET\"" "the HTTP method";
+        "path" "template" "\"/\"" "path of the request, behind the path of the endpoint's url";
+        "query" "table" "none" "query parameter templates, behind the endpoint's";
+        "headers" "table" "none" "header templates; they replace the endpoint's of the same name";
+        "body" "template" "`{payload}` for POST, PUT and PATCH" "body of the request; JSON if it starts with `{` or `[`";
+        "select" "JSON pointer or table" "the whole body" "what of the response is sent: one pointer, or several with names";
+        "form" "`plain`, `json` or `{ template = \"…\" }`" "plain if `reply` has `{outcome}`, else json" "how the reply looks";
+        "qos" "0, 1 or 2" "as in defaults" "QoS of the reply";
+        "retain" "true or false" "false" "whether the broker keeps the last reply";
+        "expiry" "duration" "none" "when a reply that waits or is retained becomes useless";
+        "oversize" "`error`, `cut` or `chunks`" "as in defaults" "what becomes of a reply larger than `reply_packet`";
+        "reply_packet" "size" "as in defaults" "largest packet the nodes of this route take";
+        "success" "list of statuses" "the endpoint's" "what counts as success";
+        "timeout" "duration" "the endpoint's" "one attempt, and each of its phases, at most";
+        "deadline" "duration" "the endpoint's" "from the node's publish to its reply at most";
+        "max_response" "size" "the endpoint's" "largest response body";
+    }
+    "route.form" {
+        "template" "template" "required" "text of the reply with `{outcome}`, `{code}`, `{status}`, `{detail}`, `{body}` and the request's values";
+    }
+}
+
+/// Returns every key of bridge.toml, by section, in the order of the README table.
+pub fn keys() -> &'static [Key] {
+    KEYS
+}
+
+/// Returns the names of the keys of a section.
+pub(super) fn names(section: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter()
+        .filter(move |key| key.section == section)
+        .map(|key| key.name)
+}
+
+/// Returns whether a key is planned and has no function yet.
+pub(super) fn is_not_built(section: &str, name: &str) -> bool {
+    NOT_BUILT.contains(&(section, name))
+}
+
+/// Returns the known name that is nearest to what was written, if one is near.
+pub(super) fn nearest<'k>(
+    written: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
+    known
+        .into_iter()
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&written.to_lowercase(), name),
+                name,
+            )
+        })
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_names_are_suggested_and_far_ones_are_not() {
+        let cases = [
+            ("lisen", Some("listen"), "a letter is missing"),
+            ("Listen", Some("listen"), "case"),
+            (
+                "max_client",
+                Some("max_clients"),
+                "the shorter distance wins",
+            ),
+            ("colour", None, "nothing is near"),
+        ];
+        for (written, expected, reason) in cases {
+            assert_eq!(nearest(written, names("broker")), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_both_known_and_not_built() {
+        for key in keys() {
+            assert!(!is_not_built(key.section, key.name), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_listed_once() {
+        for (i, key) in keys().iter().enumerate() {
+            let twin = keys()[..i]
+                .iter()
+                .find(|other| (other.section, other.name) == (key.section, key.name));
+            assert_eq!(twin, None);
+        }
+    }
+}

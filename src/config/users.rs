@@ -1,0 +1,278 @@
+//! `[[user]]` of bridge.toml and of the users file.
+//!
+//! Decides who the users are and what their rules say. Whether a rule collides with replies is
+//! decided by `routes`, once those are known.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::core::access::Rules;
+use crate::core::topic::TopicFilter;
+
+use super::error::{ConfigError, Origin, Report};
+use super::section::{At, Section, Source, quote};
+use super::{PasswordHash, User, broker, keys, secrets};
+
+/// Smallest `reply_packet`: below it not even a failure code fits.
+pub(super) const SMALLEST_REPLY_PACKET: usize = 64;
+/// Largest `reply_packet`.
+pub(super) const LARGEST_REPLY_PACKET: usize = 4 << 20;
+/// Largest users file that is read.
+const LARGEST_FILE: usize = 1 << 20;
+
+/// One access rule with its place.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    /// As written.
+    pub(super) text: At<String>,
+    /// With the user's name filled in.
+    pub(super) filter: TopicFilter,
+    /// Whose rule it is, `None` for anonymous clients.
+    pub(super) user: Option<Arc<str>>,
+}
+
+/// Users read so far, from all files.
+#[derive(Default)]
+pub(super) struct Users {
+    pub(super) users: Vec<User>,
+    /// Publish rules, written or default.
+    pub(super) publish_rules: Vec<Rule>,
+    names: HashMap<String, Origin>,
+}
+
+impl Users {
+    /// Reads each `[[user]]` of a file.
+    pub(super) fn read(&mut self, top: &Section<'_>) {
+        for section in top.list("user") {
+            if let Some(user) = self.read_one(&section) {
+                self.users.push(user);
+            }
+        }
+    }
+
+    /// Reads the users file; one that does not exist has no users.
+    pub(super) fn read_file(&mut self, file: &Path, shown: &str, report: &Report) {
+        let text = match read_text(file) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(cause) => {
+                let origin = Source::new(shown, "").whole();
+                let text = format!("can not be read: {cause}; correct the file or `users_file`");
+                report.error(&origin, text);
+                return;
+            }
+        };
+        let source = Source::new(shown, &text);
+        let table = source.parse(report);
+        self.read(&Section::top(table.get_ref(), &source, report, &["user"]));
+    }
+
+    fn read_one(&mut self, section: &Section<'_>) -> Option<User> {
+        let remedy = "write one, or use `mqtt-https-bridge user add <name>`";
+        let name = section.require("name", section.text("name"), remedy);
+        let password = section.require("password", read_password(section), remedy);
+        let reply_packet =
+            section.size("reply_packet", SMALLEST_REPLY_PACKET..=LARGEST_REPLY_PACKET);
+        let name = name?;
+        if let Err(error) = check_name(&name.value) {
+            section.report.error(&name.origin, error);
+            return None;
+        }
+        if let Some(first) = self.names.get(&name.value) {
+            let text = format!(
+                "user {} is already defined at {first}; remove one",
+                quote(&name.value)
+            );
+            section.report.error(&name.origin, text);
+            return None;
+        }
+        self.names.insert(name.value.clone(), name.origin.clone());
+        let shared: Arc<str> = name.value.as_str().into();
+        let mut rules = |key: &str, default: &str| {
+            let rules = read_rules(section, key, Some(&shared)).unwrap_or_else(|| {
+                let text = At {
+                    value: default.to_owned(),
+                    origin: section.origin.clone(),
+                };
+                expand(text, Some(&shared)).into_iter().collect()
+            });
+            let texts = rules.iter().map(|rule| rule.text.value.clone()).collect();
+            if key == "publish" {
+                self.publish_rules.extend(rules);
+            }
+            texts
+        };
+        let rules = Rules {
+            publish: rules("publish", "nodes/{user}/#"),
+            subscribe: rules("subscribe", "replies/{user}/#"),
+        };
+        Some(User {
+            name: shared,
+            password: password?,
+            rules: Arc::new(rules),
+            reply_packet: reply_packet.map(|at| at.value),
+        })
+    }
+}
+
+fn read_password(section: &Section<'_>) -> Option<PasswordHash> {
+    let password = section.text("password")?;
+    match PasswordHash::parse(&password.value) {
+        Ok(hash) => Some(hash),
+        Err(error) => {
+            let text = if password.value.starts_with('$') {
+                format!("password {}", error.0)
+            } else {
+                "password is not hashed; run `mqtt-https-bridge user add <name>`, \
+                 which writes the hash"
+                    .to_owned()
+            };
+            section.report.error(&password.origin, text);
+            None
+        }
+    }
+}
+
+/// Says why a text cannot be a user name, as `what; remedy`.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let fault = if name.is_empty() {
+        "is empty"
+    } else if name.contains(['/', '+', '#']) {
+        "holds `/`, `+` or `#`, which mean something in topics"
+    } else if name.chars().any(char::is_control) {
+        "holds a control character"
+    } else if name.starts_with('$') {
+        "begins with `$`, as only the broker's own topics do"
+    } else if name.len() > 64 {
+        "is longer than 64 bytes"
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "user name {} {fault}; choose another name",
+        quote(name)
+    ))
+}
+
+/// Reads a list of access rules, `None` when the key is not there.
+pub(super) fn read_rules(
+    section: &Section<'_>,
+    key: &str,
+    user: Option<&Arc<str>>,
+) -> Option<Vec<Rule>> {
+    let texts = section.texts(key, "[\"nodes/{user}/#\"]")?;
+    let mut rules = Vec::with_capacity(texts.len());
+    for text in texts {
+        let origin = text.origin.clone();
+        match checked(text, key, user) {
+            Ok(rule) => rules.push(rule),
+            Err(error) => section.report.error(&origin, error),
+        }
+    }
+    Some(rules)
+}
+
+fn checked(text: At<String>, key: &str, user: Option<&Arc<str>>) -> Result<Rule, String> {
+    let shown = quote(&text.value);
+    if text.value.contains("{client}") {
+        return Err(format!(
+            "{key} rule {shown} trusts a client ID, which any client may choose; write {{user}}"
+        ));
+    }
+    if user.is_none() && text.value.contains("{user}") {
+        return Err(format!(
+            "{key} rule {shown} names a user, and anonymous clients have none; \
+             write the rule at a [[user]]"
+        ));
+    }
+    if text.value.replace("{user}", "").contains(['{', '}']) {
+        return Err(format!(
+            "{key} rule {shown} has an unknown placeholder; only {{user}} may stand in rules"
+        ));
+    }
+    if text.value.starts_with("$share/") {
+        return Err(format!(
+            "{key} rule {shown} names a shared subscription; write the filter behind the group"
+        ));
+    }
+    if key.ends_with("publish") && text.value.starts_with('$') {
+        return Err(format!(
+            "{key} rule {shown} is about the broker's own topics, where no client may publish; \
+             remove it"
+        ));
+    }
+    let error = |error| format!("{key} rule {shown} is not a topic filter: {error}; correct it");
+    TopicFilter::parse(&text.value).map_err(error)?;
+    expand(text, user).ok_or_else(|| format!("{key} rule {shown} is too long; shorten it"))
+}
+
+fn expand(text: At<String>, user: Option<&Arc<str>>) -> Option<Rule> {
+    let expanded = text.value.replace("{user}", user.map_or("", |name| name));
+    Some(Rule {
+        filter: TopicFilter::parse(&expanded).ok()?,
+        text,
+        user: user.cloned(),
+    })
+}
+
+/// Reads a text file, `None` if it does not exist; the error is its cause.
+pub(super) fn read_text(file: &Path) -> Result<Option<String>, String> {
+    match std::fs::read_to_string(file) {
+        Ok(text) if text.len() > LARGEST_FILE => Err("it is larger than 1MiB".into()),
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(secrets::io_cause(&error)),
+    }
+}
+
+/// Where users are kept, as the `user` command needs to know.
+#[derive(Debug)]
+pub struct UserFiles {
+    /// The users file, which need not exist.
+    pub file: PathBuf,
+    /// Users that bridge.toml itself defines, with their places.
+    pub fixed: Vec<(String, Origin)>,
+}
+
+impl UserFiles {
+    /// Reads of bridge.toml only what says where users are, so that a mistake elsewhere (such as
+    /// a secret that is not there yet) does not stand in the way.
+    ///
+    /// # Errors
+    /// Reports what keeps the file from being understood.
+    pub fn locate(path: &Path) -> Result<Self, Vec<ConfigError>> {
+        let shown = path.display().to_string();
+        let report = Report::default();
+        let text = super::read_main(path, &report).unwrap_or_default();
+        let source = Source::new(&shown, &text);
+        let table = source.parse(&report);
+        let top = Section::top(table.get_ref(), &source, &report, keys::SECTIONS);
+        let directory = super::directory_of(path);
+        let section = top.table("broker", "broker", "[broker]");
+        let file = directory.join(broker::users_file(section.as_ref()));
+        let named = |user: Section<'_>| user.text("name").map(|name| (name.value, name.origin));
+        let fixed = top.list("user").into_iter().filter_map(named).collect();
+        report.finish(&shown)?;
+        Ok(Self { file, fixed })
+    }
+}
+
+/// Returns the names in a users file's text, in file order.
+///
+/// # Errors
+/// Reports what keeps it from being understood.
+pub fn names_in(text: &str, shown: &str) -> Result<Vec<String>, Vec<ConfigError>> {
+    let report = Report::default();
+    let mut users = Users::default();
+    {
+        let source = Source::new(shown, text);
+        let table = source.parse(&report);
+        users.read(&Section::top(table.get_ref(), &source, &report, &["user"]));
+    }
+    report.finish(shown)?;
+    Ok(users
+        .users
+        .iter()
+        .map(|user| user.name.to_string())
+        .collect())
+}
