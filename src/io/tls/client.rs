@@ -1,1 +1,149 @@
-//! A rustls client configuration per endpoint.
+//! A rustls client configuration per endpoint, and the facts of each handshake made with it.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, ring as provider};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, version,
+};
+
+use crate::core::endpoint::{TlsVersion, Trust};
+use crate::io::clock;
+use crate::io::tls::certificate;
+use crate::io::tls::sessions::Sessions;
+use crate::io::tls::verifier::{NoClientCertificate, Verifier};
+
+/// What TLS connections of one endpoint have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    config: Arc<ClientConfig>,
+    sessions: Arc<Sessions>,
+    roots: Arc<RootCertStore>,
+}
+
+/// The facts of a completed handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Handshake {
+    /// `TLS 1.3` or `TLS 1.2`.
+    pub(crate) protocol: &'static str,
+    /// The cipher suite, by its IANA name.
+    pub(crate) suite: String,
+    /// Whether an earlier session was resumed, so that no certificate was shown.
+    pub(crate) resumed: bool,
+    /// The chain, leaf first, in DER; that of the earlier session if resumed.
+    pub(crate) chain: Vec<Vec<u8>>,
+    /// Until when the chain is valid, seconds since 1970.
+    pub(crate) not_after: u64,
+}
+
+impl Client {
+    /// Builds the configuration for an endpoint's trust.
+    ///
+    /// # Errors
+    /// Says what is wrong with the roots.
+    pub(crate) fn new(trust: &Trust, roots: Arc<RootCertStore>) -> Result<Self, String> {
+        let provider = Arc::new(preferring_fast_suites());
+        let verifier = Verifier::new(Arc::clone(&roots), Arc::clone(&provider))?;
+        let versions: &[_] = match trust.min_tls {
+            TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
+            TlsVersion::V1_3 => &[&version::TLS13],
+        };
+        let sessions = Arc::new(Sessions::new());
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?
+            .dangerous() // rustls's word for any verifier but its own; ours asks WebPKI
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(NoClientCertificate));
+        config.resumption = Resumption::store(sessions.clone());
+        Ok(Self {
+            config: Arc::new(config),
+            sessions,
+            roots,
+        })
+    }
+
+    /// Starts a connection to the server of this name.
+    ///
+    /// # Errors
+    /// If the name is neither a DNS name nor an IP address.
+    pub(crate) fn connection(
+        &self,
+        server: &ServerName<'static>,
+    ) -> Result<ClientConnection, rustls::Error> {
+        ClientConnection::new(Arc::clone(&self.config), server.clone())
+    }
+
+    /// Returns the roots it trusts.
+    pub(crate) fn roots(&self) -> &RootCertStore {
+        &self.roots
+    }
+
+    /// Collects the facts of a completed handshake and lets its sessions be resumed.
+    pub(crate) fn complete(
+        &self,
+        server: &ServerName<'static>,
+        connection: &ClientConnection,
+    ) -> Handshake {
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let now = clock::unix_time().as_secs();
+        let not_after = certificate::earliest_end(chain.iter().map(AsRef::as_ref), now);
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        if !resumed {
+            self.sessions.note_end(server.clone(), not_after);
+        }
+        let suite = connection.negotiated_cipher_suite();
+        Handshake {
+            protocol: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+                _ => "TLS 1.2",
+            },
+            suite: suite
+                .map(|suite| format!("{:?}", suite.suite()))
+                .unwrap_or_default(),
+            resumed,
+            chain: chain.iter().map(|one| one.to_vec()).collect(),
+            not_after,
+        }
+    }
+}
+
+/// Certificates are judged by the clock that everything else reads.
+#[derive(Debug)]
+struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(clock::unix_time()))
+    }
+}
+
+/// ring's provider, with ChaCha20 first where AES has no instructions of its own: on a MIPS
+/// router it takes 53 instructions a byte, AES-128-GCM 288.
+fn preferring_fast_suites() -> CryptoProvider {
+    let mut provider = provider::default_provider();
+    if !has_aes_instructions() {
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| !format!("{:?}", suite.suite()).contains("CHACHA20"));
+    }
+    provider
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn has_aes_instructions() -> bool {
+    std::arch::is_x86_feature_detected!("aes")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes_instructions() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes_instructions() -> bool {
+    false
+}

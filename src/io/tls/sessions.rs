@@ -1,0 +1,88 @@
+//! Resumable sessions of one endpoint: bounded, and none outlives the chain it was made with.
+//!
+//! A resumed handshake shows no certificates, so nobody would notice that they have expired.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use rustls::NamedGroup;
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
+use rustls::pki_types::ServerName;
+
+use crate::io::clock;
+
+/// Most servers whose sessions are kept for one endpoint.
+const MAX_SERVERS: usize = 32;
+
+/// The session store of one endpoint, shared by its workers.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    kept: ClientSessionMemoryCache,
+    /// Until when the chain of each server's last full handshake is valid, seconds since 1970.
+    ends: Mutex<HashMap<ServerName<'static>, u64>>,
+}
+
+impl Sessions {
+    /// Makes an empty store.
+    pub(crate) fn new() -> Self {
+        Self {
+            kept: ClientSessionMemoryCache::new(MAX_SERVERS),
+            ends: Mutex::default(),
+        }
+    }
+
+    /// Notes until when the chain of a full handshake is valid.
+    pub(crate) fn note_end(&self, server: ServerName<'static>, end: u64) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if ends.len() >= 2 * MAX_SERVERS && !ends.contains_key(&server) {
+            // Names come from captures at worst. Without its end a session is not resumed, so
+            // forgetting costs a full handshake and no more.
+            ends.clear();
+        }
+        ends.insert(server, end);
+    }
+
+    fn is_current(&self, server: &ServerName<'_>) -> bool {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.get(server)
+            .is_some_and(|end| clock::unix_time().as_secs() < *end)
+    }
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, server: ServerName<'static>, group: NamedGroup) {
+        self.kept.set_kx_hint(server, group);
+    }
+
+    fn kx_hint(&self, server: &ServerName<'_>) -> Option<NamedGroup> {
+        self.kept.kx_hint(server)
+    }
+
+    fn set_tls12_session(&self, server: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.kept.set_tls12_session(server, value);
+    }
+
+    fn tls12_session(&self, server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        if !self.is_current(server) {
+            return None;
+        }
+        self.kept.tls12_session(server)
+    }
+
+    fn remove_tls12_session(&self, server: &ServerName<'static>) {
+        self.kept.remove_tls12_session(server);
+    }
+
+    fn insert_tls13_ticket(&self, server: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.kept.insert_tls13_ticket(server, value);
+    }
+
+    fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        if !self.is_current(server) {
+            return None;
+        }
+        self.kept.take_tls13_ticket(server)
+    }
+}
