@@ -1,1 +1,152 @@
-//! From errors of ureq, rustls and the system to a failure code.
+//! From errors of ureq and the system to a failure code; those of TLS come judged.
+//!
+//! Our connector and transport know best what happened, so they make the [`Failure`] and ureq
+//! carries it back unopened. What ureq finds out by itself is about HTTP.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use crate::core::outcome::{Code, Failure, Phase};
+use crate::io::http::exchange::{Plan, Progress};
+use crate::io::tls::failure::brief;
+use crate::io::tls::stream::Fault;
+
+/// A failure on its way through ureq.
+#[derive(Debug)]
+struct Carried(Failure);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.code.as_str(), self.0.detail)
+    }
+}
+
+impl std::error::Error for Carried {}
+
+/// Wraps a failure for its way through ureq.
+pub(crate) fn carry(failure: Failure) -> ureq::Error {
+    ureq::Error::Other(Box::new(Carried(failure)))
+}
+
+/// Returns the failure of an exchange whose deadline passed.
+pub(crate) fn timed_out(phase: Option<Phase>, after: Duration) -> Failure {
+    let code = match phase {
+        Some(Phase::Resolve) => Code::TimeoutDns,
+        Some(Phase::Connect) => Code::TimeoutConnect,
+        Some(Phase::Handshake) => Code::TimeoutTls,
+        Some(Phase::Send) => Code::TimeoutRequest,
+        Some(Phase::Receive) => Code::TimeoutResponse,
+        Some(Phase::Prepare | Phase::Reply) | None => Code::TimeoutQueue,
+    };
+    Failure::new(code, format!("after {:.1} s", after.as_secs_f64()))
+}
+
+/// Returns the failure for what went wrong beneath an exchange.
+pub(crate) fn of_fault(fault: Fault, progress: &Progress, plan: &Plan, now: Instant) -> Failure {
+    match fault {
+        Fault::TimedOut => timed_out(progress.phase, now.saturating_duration_since(plan.started)),
+        Fault::Cut => closed(progress, "cut off"),
+        Fault::Io(error) => of_io(&error, progress),
+        // An alert in the middle of a response ends it; before one it says why there is none.
+        Fault::Tls(failure) if progress.received && failure.code == Code::TlsHandshake => {
+            Failure::new(Code::HttpTruncated, failure.detail)
+        }
+        Fault::Tls(failure) => failure,
+    }
+}
+
+/// Returns the failure for an error of the system.
+pub(crate) fn of_io(error: &io::Error, progress: &Progress) -> Failure {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Failure::new(Code::ConnectRefused, "connection refused"),
+        ErrorKind::HostUnreachable => Failure::new(Code::ConnectUnreachable, "host unreachable"),
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown | ErrorKind::AddrNotAvailable => {
+            Failure::new(Code::ConnectUnreachable, "network unreachable")
+        }
+        ErrorKind::PermissionDenied => {
+            Failure::new(Code::ConnectUnreachable, "forbidden by a firewall rule")
+        }
+        // The kernel gave up before we did.
+        ErrorKind::TimedOut => {
+            let mut failure = timed_out(progress.phase, Duration::ZERO);
+            failure.detail = "the network gave up".to_owned();
+            failure
+        }
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            closed(progress, "reset by the server")
+        }
+        ErrorKind::UnexpectedEof => closed(progress, "closed by the server"),
+        _ => Failure::new(Code::BridgeInternal, brief(&error.to_string())),
+    }
+}
+
+/// The connection ended: what that means depends on what came before.
+fn closed(progress: &Progress, how: &str) -> Failure {
+    let (code, detail) = match progress.phase {
+        Some(Phase::Handshake) => (Code::TlsHandshake, format!("{how} in the handshake")),
+        _ if progress.received => (Code::HttpTruncated, format!("{how} within the response")),
+        _ => (Code::ConnectReset, format!("{how} before a response")),
+    };
+    Failure::new(code, detail)
+}
+
+/// Returns the failure that an error of ureq stands for.
+pub(crate) fn of_ureq(error: ureq::Error, progress: &Progress) -> Failure {
+    let bad_request = |detail: String| Failure::new(Code::BridgeBadRequest, brief(&detail));
+    match error {
+        ureq::Error::Other(other) => match other.downcast::<Carried>() {
+            Ok(carried) => carried.0,
+            Err(other) => Failure::new(Code::BridgeInternal, brief(&other.to_string())),
+        },
+        ureq::Error::Io(error) => of_body(error, progress),
+        ureq::Error::Protocol(error) => of_protocol(&format!("{error:?}"), &error.to_string()),
+        ureq::Error::LargeResponseHeader(_, limit) => Failure::new(
+            Code::HttpTooLarge,
+            format!("response header over {} KiB", limit / 1024),
+        ),
+        ureq::Error::BodyStalled => closed(progress, "stalled"),
+        ureq::Error::Http(error) => bad_request(format!("the request is not HTTP: {error}")),
+        ureq::Error::BadUri(what) => bad_request(format!("bad URL: {what}")),
+        ureq::Error::Timeout(_) => timed_out(progress.phase, Duration::ZERO),
+        other => Failure::new(Code::BridgeInternal, brief(&other.to_string())),
+    }
+}
+
+/// Returns the failure for an error of reading a body, which wraps one of ureq's or is one of
+/// the system.
+pub(crate) fn of_body(error: io::Error, progress: &Progress) -> Failure {
+    if error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<ureq::Error>())
+    {
+        return of_ureq(ureq::Error::from(error), progress);
+    }
+    of_io(&error, progress)
+}
+
+/// Tells faults of our request from those of the response, by the name of the variant: its crate
+/// is not ours to name.
+fn of_protocol(variant: &str, text: &str) -> Failure {
+    let name = variant.split(['(', ' ']).next().unwrap_or_default();
+    match name {
+        "OutputOverflow" => Failure::new(
+            Code::BridgeBadRequest,
+            "the path or a header field is longer than 16 KiB",
+        ),
+        "HttpParseTooManyHeaders" => {
+            Failure::new(Code::HttpTooLarge, "more than 128 header fields")
+        }
+        "BadHeader"
+        | "BadHostHeader"
+        | "TooManyHostHeaders"
+        | "BadAuthorizationHeader"
+        | "MethodVersionMismatch"
+        | "BodyNotAllowed" => Failure::new(Code::BridgeBadRequest, brief(text)),
+        "HttpParseFail" => {
+            let text = text.trim_start_matches("http parse fail: ");
+            Failure::new(Code::HttpMalformed, brief(&format!("not HTTP: {text}")))
+        }
+        _ => Failure::new(Code::HttpMalformed, brief(text)),
+    }
+}

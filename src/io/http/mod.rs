@@ -1,7 +1,13 @@
 //! HTTPS requests: ureq over our own resolver and connector, performed by worker threads.
 
+pub(crate) mod address;
+pub(crate) mod buffers;
 pub(crate) mod client;
+pub(crate) mod connect;
 pub(crate) mod connector;
+pub(crate) mod exchange;
 pub(crate) mod failure;
+pub(crate) mod redirect;
 pub(crate) mod resolver;
+pub(crate) mod transport;
 pub(crate) mod workers;

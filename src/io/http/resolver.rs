@@ -1,1 +1,325 @@
 //! Name look-ups: cached, one at a time per name, bounded.
+//!
+//! getaddrinfo blocks for as long as it likes, so it runs on a few threads of its own and those who
+//! ask wait no longer than they may. An answer that is out of date is better than none.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType};
+
+use crate::core::outcome::{Code, Failure, Phase};
+use crate::io::clock;
+use crate::io::http::exchange::Plan;
+use crate::io::http::failure;
+use crate::io::tls::failure::brief;
+
+/// How long an answer is good.
+const FRESH: Duration = Duration::from_secs(60);
+/// How long an answer may stand in for one that doesn't come.
+const STALE: Duration = Duration::from_secs(3600);
+/// How long a failure is not asked about again.
+const FAILURE: Duration = Duration::from_secs(5);
+/// How long a look-up may take before an answer that is out of date is used.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Most names that are remembered.
+const MAX_NAMES: usize = 256;
+/// Most look-ups at the same time.
+const MAX_THREADS: usize = 4;
+/// How long a look-up thread waits for work before it ends.
+const THREAD_IDLE: Duration = Duration::from_secs(10);
+/// getaddrinfo and what it loads need more than our own threads.
+const STACK: usize = 256 * 1024;
+
+/// Why a look-up failed, as the system says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoAddress {
+    /// The name does not exist, or has no address.
+    NotFound,
+    /// No name server gave an answer.
+    Failed(String),
+}
+
+type Answer = Result<Vec<IpAddr>, NoAddress>;
+type Lookup = dyn Fn(&str) -> Answer + Send + Sync;
+
+/// The resolver of all endpoints.
+pub(crate) struct Resolver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    lookup: Box<Lookup>,
+    state: Mutex<State>,
+    /// Wakes look-up threads.
+    work: Condvar,
+    /// Wakes those who wait for an answer.
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    names: HashMap<String, Entry>,
+    queue: VecDeque<String>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Entry {
+    addresses: Option<(Vec<IpAddr>, Instant)>,
+    failure: Option<(NoAddress, Instant)>,
+    /// When the look-up that is under way began.
+    asking: Option<Instant>,
+    /// A connect failed: ask again though the answer is fresh.
+    doubted: bool,
+    used: Option<Instant>,
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+    }
+}
+
+impl Resolver {
+    /// Builds a resolver that asks the system.
+    pub(crate) fn new() -> Self {
+        Self::with_lookup(Box::new(ask_system))
+    }
+
+    fn with_lookup(lookup: Box<Lookup>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                lookup,
+                state: Mutex::default(),
+                work: Condvar::new(),
+                answered: Condvar::new(),
+            }),
+        }
+    }
+
+    /// Returns the addresses of a name, in the system's order of preference.
+    ///
+    /// # Errors
+    /// `dns.not_found`, `dns.failed`, or `timeout.dns` at the plan's deadline.
+    pub(crate) fn resolve(&self, name: &str, plan: &Plan) -> Result<Vec<IpAddr>, Failure> {
+        let mut state = self.shared.lock();
+        loop {
+            let now = clock::now();
+            let entry = state.entry(name, now);
+            if let Some(settled) = entry.settled(now) {
+                return settled.map_err(|error| described(name, &error));
+            }
+            let began = match entry.asking {
+                Some(began) => began,
+                None => {
+                    entry.asking = Some(now);
+                    state.queue.push_back(name.to_owned());
+                    self.wake(&mut state);
+                    now
+                }
+            };
+            let stale = state.entry(name, now).stale(now);
+            let until = match stale {
+                Some(_) => plan.deadline.min(began + PATIENCE),
+                None => plan.deadline,
+            };
+            let left = until.saturating_duration_since(now);
+            if left.is_zero() {
+                let waited = now.saturating_duration_since(plan.started);
+                return stale.ok_or_else(|| failure::timed_out(Some(Phase::Resolve), waited));
+            }
+            let waited = self.shared.answered.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Notes that a name's addresses could not be connected to, so that they are asked for anew.
+    pub(crate) fn doubt(&self, name: &str) {
+        if let Some(entry) = self.shared.lock().names.get_mut(name) {
+            entry.doubted = true;
+        }
+    }
+
+    /// Sees to it that a thread takes the queue's next name.
+    fn wake(&self, state: &mut State) {
+        if state.idle >= state.queue.len() {
+            self.shared.work.notify_one();
+        } else if state.threads < MAX_THREADS {
+            let shared = Arc::clone(&self.shared);
+            let builder = thread::Builder::new()
+                .name("lookup".to_owned())
+                .stack_size(STACK);
+            match builder.spawn(move || shared.serve()) {
+                Ok(_) => state.threads += 1,
+                Err(error) => state.give_up(&error),
+            }
+        }
+    }
+}
+
+impl State {
+    fn entry(&mut self, name: &str, now: Instant) -> &mut Entry {
+        if !self.names.contains_key(name) && self.names.len() >= MAX_NAMES {
+            let oldest = self
+                .names
+                .iter()
+                .filter(|(_, entry)| entry.asking.is_none())
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(name, _)| name.clone());
+            if let Some(oldest) = oldest {
+                self.names.remove(&oldest);
+            }
+        }
+        let entry = self.names.entry(name.to_owned()).or_default();
+        entry.used = Some(now);
+        entry
+    }
+
+    /// No thread could be had and none runs: those who wait get the reason.
+    fn give_up(&mut self, error: &io::Error) {
+        if self.threads > 0 {
+            return;
+        }
+        let now = clock::now();
+        while let Some(name) = self.queue.pop_front() {
+            let failed = NoAddress::Failed(format!("no thread for the look-up: {error}"));
+            if let Some(entry) = self.names.get_mut(&name) {
+                entry.settle(Err(failed), now);
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Returns what is known well enough not to ask.
+    fn settled(&self, now: Instant) -> Option<Answer> {
+        let within = |at: &Instant, limit| now.saturating_duration_since(*at) < limit;
+        if let Some((addresses, _)) = self
+            .addresses
+            .as_ref()
+            .filter(|(_, at)| !self.doubted && within(at, FRESH))
+        {
+            return Some(Ok(addresses.clone()));
+        }
+        let (failure, _) = self
+            .failure
+            .as_ref()
+            .filter(|(_, at)| within(at, FAILURE))?;
+        Some(match (failure, self.stale(now)) {
+            (NoAddress::Failed(_), Some(stale)) => Ok(stale),
+            (failure, _) => Err(failure.clone()),
+        })
+    }
+
+    fn stale(&self, now: Instant) -> Option<Vec<IpAddr>> {
+        self.addresses
+            .as_ref()
+            .filter(|(_, at)| now.saturating_duration_since(*at) < STALE)
+            .map(|(addresses, _)| addresses.clone())
+    }
+
+    fn settle(&mut self, answer: Answer, now: Instant) {
+        self.asking = None;
+        self.doubted = false;
+        match answer {
+            Ok(addresses) => {
+                self.addresses = Some((addresses, now));
+                self.failure = None;
+            }
+            // A name that is gone is gone; a name server that is silent says nothing about it.
+            Err(NoAddress::NotFound) => {
+                self.addresses = None;
+                self.failure = Some((NoAddress::NotFound, now));
+            }
+            Err(failed) => self.failure = Some((failed, now)),
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks names up until there have been none for a while.
+    fn serve(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(name) = state.queue.pop_front() {
+                drop(state);
+                let answer = (self.lookup)(&name);
+                state = self.lock();
+                if let Some(entry) = state.names.get_mut(&name) {
+                    entry.settle(answer, clock::now());
+                }
+                self.answered.notify_all();
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            state.idle += 1;
+            let (woken, waited) = self
+                .work
+                .wait_timeout(state, THREAD_IDLE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if waited.timed_out() && state.queue.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+}
+
+fn described(name: &str, error: &NoAddress) -> Failure {
+    match error {
+        NoAddress::NotFound => {
+            Failure::new(Code::DnsNotFound, brief(&format!("{name} does not exist")))
+        }
+        NoAddress::Failed(why) => Failure::new(Code::DnsFailed, brief(&format!("{name}: {why}"))),
+    }
+}
+
+fn ask_system(name: &str) -> Answer {
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        ..AddrInfoHints::default()
+    };
+    match dns_lookup::getaddrinfo(Some(name), None, Some(hints)) {
+        Ok(found) => {
+            let mut addresses: Vec<IpAddr> = Vec::new();
+            for address in found.flatten().map(|info| info.sockaddr.ip()) {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            if addresses.is_empty() {
+                return Err(NoAddress::NotFound);
+            }
+            Ok(addresses)
+        }
+        Err(error) => Err(match error.kind() {
+            LookupErrorKind::NoName | LookupErrorKind::NoData => NoAddress::NotFound,
+            LookupErrorKind::Again => NoAddress::Failed("no answer from a name server".to_owned()),
+            LookupErrorKind::Fail => NoAddress::Failed("the name server refused".to_owned()),
+            _ => NoAddress::Failed(io::Error::from(error).to_string()),
+        }),
+    }
+}

@@ -1,28 +1,231 @@
 //! Worker threads: perform one request at a time and decide nothing.
+//!
+//! Each endpoint has a queue and at most `concurrency` threads, which are made when needed and end
+//! when idle. How many jobs may wait is the bridge's decision, made before they come here.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use crate::core::bridge::{Job, JobId};
-use crate::core::endpoint::Endpoint;
-use crate::core::outcome::Outcome;
+use crate::core::endpoint::{Endpoint, Roots};
+use crate::core::outcome::{Code, Failure, Outcome};
+use crate::io::http::client::Client;
+use crate::io::http::resolver::Resolver;
+use crate::io::tls;
 
 /// Called by a worker thread when a job is done, exactly once per job.
 pub(crate) type OnFinished = Arc<dyn Fn(JobId, Outcome) + Send + Sync>;
 
+/// How long a worker waits for a job before it ends.
+const IDLE: Duration = Duration::from_secs(60);
+/// Enough for a handshake in a debug build; measured by the test that runs one on such a thread.
+const STACK: usize = 256 * 1024;
+
 /// The worker threads of all endpoints; started when first needed, at most `concurrency` each.
-pub(crate) struct Workers {}
+pub(crate) struct Workers {
+    crews: HashMap<String, Arc<Crew>>,
+    done: OnFinished,
+}
 
 impl Workers {
-    /// Prepares the endpoints: reads and parses nothing that can wait.
+    /// Prepares the endpoints: reads the roots of those that name files, starts no thread.
     ///
     /// # Errors
     /// Names an endpoint whose roots cannot be read or parsed, and the file.
-    pub(crate) fn new(_endpoints: &[Arc<Endpoint>], _done: OnFinished) -> Result<Self, String> {
-        todo!()
+    pub(crate) fn new(endpoints: &[Arc<Endpoint>], done: OnFinished) -> Result<Self, String> {
+        let resolver = Arc::new(Resolver::new());
+        let mut loaded: Vec<(&Roots, _)> = Vec::new();
+        let mut crews = HashMap::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let named = |error| format!("endpoint `{}`: {error}", endpoint.name);
+            let roots = &endpoint.trust.roots;
+            let known = loaded.iter().find(|(of, _)| *of == roots);
+            let store = match known {
+                Some((_, store)) => Arc::clone(store),
+                None => {
+                    let store = tls::roots::load(roots).map_err(named)?;
+                    loaded.push((roots, Arc::clone(&store)));
+                    store
+                }
+            };
+            let tls = tls::client::Client::new(&endpoint.trust, store).map_err(named)?;
+            let client = Client::new(Arc::clone(endpoint), tls, Arc::clone(&resolver));
+            let crew = Crew::new(endpoint, Box::new(client), Arc::clone(&done));
+            crews.insert(endpoint.name.clone(), Arc::new(crew));
+        }
+        Ok(Self { crews, done })
     }
 
-    /// Hands a job to an idle worker of its endpoint, or to a new one.
-    pub(crate) fn start(&mut self, _job: Job) {
-        todo!()
+    /// Hands a job to an idle worker of its endpoint, or to a new one. Never blocks.
+    pub(crate) fn start(&mut self, job: Job) {
+        match self.crews.get(&job.endpoint.name) {
+            Some(crew) => crew.hand(job),
+            None => {
+                let detail = format!("no workers for endpoint `{}`", job.endpoint.name);
+                (self.done)(job.id, internal(&detail));
+            }
+        }
     }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for crew in self.crews.values() {
+            crew.close();
+        }
+    }
+}
+
+/// What a worker does with a job.
+trait Perform: Send + Sync {
+    /// Performs the job.
+    fn perform(&self, job: &Job) -> Outcome;
+    /// Throws away whatever a panic may have left half done.
+    fn renew(&self);
+}
+
+impl Perform for Client {
+    fn perform(&self, job: &Job) -> Outcome {
+        Client::perform(self, job)
+    }
+
+    fn renew(&self) {
+        Client::renew(self);
+    }
+}
+
+/// The workers of one endpoint.
+struct Crew {
+    name: String,
+    size: usize,
+    performer: Box<dyn Perform>,
+    done: OnFinished,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Crew {
+    fn new(endpoint: &Endpoint, performer: Box<dyn Perform>, done: OnFinished) -> Self {
+        Self {
+            name: endpoint.name.clone(),
+            size: endpoint.concurrency.max(1),
+            performer,
+            done,
+            state: Mutex::default(),
+            work: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hand(self: &Arc<Self>, job: Job) {
+        let mut state = self.lock();
+        state.queue.push_back(job);
+        if state.idle >= state.queue.len() {
+            drop(state);
+            self.work.notify_one();
+        } else if state.threads < self.size {
+            state.threads += 1;
+            drop(state);
+            if let Err(error) = self.recruit() {
+                self.not_recruited(&error);
+            }
+        }
+    }
+
+    fn recruit(self: &Arc<Self>) -> io::Result<()> {
+        let crew = Arc::clone(self);
+        thread::Builder::new()
+            .name(format!("https {}", self.name))
+            .stack_size(STACK)
+            .spawn(move || crew.serve())
+            .map(drop)
+    }
+
+    /// Answers the jobs that nobody is left to perform.
+    fn not_recruited(&self, error: &io::Error) {
+        let mut state = self.lock();
+        state.threads -= 1;
+        if state.threads > 0 {
+            return;
+        }
+        let stranded = std::mem::take(&mut state.queue);
+        drop(state);
+        log::error!("endpoint `{}`: no thread for a request: {error}", self.name);
+        for job in stranded {
+            (self.done)(job.id, internal("no thread for the request"));
+        }
+    }
+
+    /// Performs jobs until there have been none for a while.
+    fn serve(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                drop(state);
+                let outcome = self.perform(&job);
+                (self.done)(job.id, outcome);
+                state = self.lock();
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            state.idle += 1;
+            let (woken, waited) = self
+                .work
+                .wait_timeout(state, IDLE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if waited.timed_out() && state.queue.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+
+    fn perform(&self, job: &Job) -> Outcome {
+        let work = AssertUnwindSafe(|| self.performer.perform(job));
+        panic::catch_unwind(work).unwrap_or_else(|payload| {
+            // Locks that the panic went through would fail all later requests.
+            self.performer.renew();
+            log::error!(
+                "endpoint `{}`: a request panicked: {}; please report it",
+                self.name,
+                panic_text(payload.as_ref())
+            );
+            internal("a request panicked; see the log")
+        })
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.work.notify_all();
+    }
+}
+
+fn internal(detail: &str) -> Outcome {
+    Outcome::Failure(Failure::new(Code::BridgeInternal, detail))
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let literal = payload.downcast_ref::<&str>().copied();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    literal.or(text).unwrap_or("unknown cause")
 }
