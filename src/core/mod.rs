@@ -7,6 +7,7 @@ pub mod access;
 pub mod bridge;
 pub mod endpoint;
 pub mod hub;
+pub(crate) mod json;
 pub mod message;
 pub mod outcome;
 pub mod packet;

@@ -76,6 +76,19 @@ pub enum Fault {
     Node,
 }
 
+impl Code {
+    /// Returns whether the gateway's owner must fix something: no remote party can cause it.
+    pub(crate) const fn needs_owner(self) -> bool {
+        matches!(
+            self,
+            Self::ClockUnset
+                | Self::TlsClientCertificate
+                | Self::BridgeStorage
+                | Self::BridgeInternal
+        )
+    }
+}
+
 macro_rules! codes {
     ($($variant:ident $text:literal $phase:ident $fault:ident $doc:literal;)+) => {
         /// A stable failure code: part of the product, listed in README.md.
@@ -136,7 +149,7 @@ codes! {
     TimeoutResponse "timeout.response" Receive Peer "the response took too long";
     TimeoutQueue "timeout.queue" Prepare Gateway "the deadline passed before the request was tried";
     HttpStatus "http.status" Receive Peer "the status is not one of the route's `success`";
-    HttpMalformed "http.malformed" Receive Peer "the response is not HTTP";
+    HttpMalformed "http.malformed" Receive Peer "the response is not HTTP, or lacks what the route selects from it";
     HttpTruncated "http.truncated" Receive Peer "the response ended early";
     HttpTooLarge "http.too_large" Receive Peer "headers or body are larger than allowed";
     HttpRedirect "http.redirect" Receive Peer "a redirect that may not be followed";

@@ -1,0 +1,68 @@
+//! Routes: which message becomes which request, and where the reply goes.
+//!
+//! Decides which route takes a topic. What the request holds is [`crate::core::request`]'s, what
+//! the node gets back [`crate::core::reply`]'s.
+
+mod preview;
+mod status;
+mod table;
+mod topic;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::endpoint::{Endpoint, Limits};
+use crate::core::message::QoS;
+use crate::core::reply::ReplyPlan;
+use crate::core::request::Method;
+use crate::core::template::Template;
+
+pub use preview::Preview;
+pub use status::StatusSet;
+pub use table::RouteTable;
+pub use topic::{Capture, RouteTopic, never_match};
+
+/// A `[[route]]` after validation, with all it inherits filled in.
+#[derive(Debug)]
+pub struct Route {
+    /// The name, for people; defaults to the topic.
+    pub name: String,
+    /// The topic as configured, with `{captures}`.
+    pub topic: RouteTopic,
+    /// Where requests go.
+    pub endpoint: Arc<Endpoint>,
+    /// The method.
+    pub method: Method,
+    /// Host name, or the template of one with a captured label.
+    pub host: Template,
+    /// TCP port.
+    pub port: u16,
+    /// Path segments' template: endpoint's base path and route's path joined; starts with `/`.
+    pub path: Template,
+    /// Query parameters, name and value template, endpoint's first.
+    pub query: Vec<(String, Template)>,
+    /// Header names in lower case and value templates; the route's replace the endpoint's.
+    pub headers: Vec<(String, Template)>,
+    /// The body: `None` sends none.
+    pub body: Option<Template>,
+    /// How long and how large.
+    pub limits: Limits,
+    /// What counts as success.
+    pub success: StatusSet,
+    /// What the node gets back.
+    pub reply: ReplyPlan,
+    /// QoS of the reply.
+    pub reply_qos: QoS,
+}
+
+/// Why a text is not a route topic or a status set, for the person who wrote it: `what; remedy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteError(pub String);
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RouteError {}
