@@ -1,8 +1,101 @@
 //! The command line: one file per command.
+//!
+//! Decides what the arguments mean, what is printed and which exit code tells how it went.
 
+mod arguments;
+mod check;
+mod exit;
+mod probe;
+mod run;
+mod send;
+mod user;
+mod users_file;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::{Config, ConfigError, Warning};
+use arguments::{Arguments, Command};
+use exit::Exit;
+
+/// Where bridge.toml is when neither an argument nor the current directory says so.
+const SYSTEM_CONFIG: &str = "/etc/mqtt-https-bridge/bridge.toml";
 
 /// Runs the command that the arguments name and returns its exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A reader that has gone away is no reason to fail differently.
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return exit.into();
+        }
+    };
+    let mut streams = Streams {
+        out: &mut io::stdout().lock(),
+        // Not locked: threads of the daemon log there.
+        err: &mut io::stderr(),
+    };
+    let result = dispatch(arguments, &mut streams);
+    match result.and_then(|exit| streams.out.flush().map(|()| exit)) {
+        Ok(exit) => exit.into(),
+        // `… | head -1` is satisfied with what it got.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok.into(),
+        Err(error) => {
+            let _ = writeln!(streams.err, "can not write the output: {error}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
+    let config = arguments.config.unwrap_or_else(default_config);
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&config, arguments.log_level, streams),
+        Command::Check(options) => check::check(&config, &options, streams),
+        Command::Probe(options) => {
+            let good = probe::probe(&options.into(), streams.out)?;
+            Ok(if good { Exit::Ok } else { Exit::Failed })
+        }
+        Command::Send(options) => send::send(&options, streams),
+        Command::User(options) => user::user(&config, &options.command, streams),
+    }
+}
+
+/// Where a command prints: results and remarks.
+struct Streams<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+}
+
+fn default_config() -> PathBuf {
+    let here = PathBuf::from("bridge.toml");
+    let system = Path::new(SYSTEM_CONFIG);
+    // If neither exists, the error names the one that a person can most easily create.
+    if !here.exists() && system.exists() {
+        return system.to_owned();
+    }
+    here
+}
+
+/// Loads the configuration, or prints every error.
+fn load(path: &Path, streams: &mut Streams<'_>) -> io::Result<Option<(Config, Vec<Warning>)>> {
+    match Config::load(path) {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(errors) => {
+            print_errors(&errors, streams)?;
+            Ok(None)
+        }
+    }
+}
+
+fn print_errors(errors: &[ConfigError], streams: &mut Streams<'_>) -> io::Result<()> {
+    for error in errors {
+        writeln!(streams.err, "{error}")?;
+    }
+    Ok(())
 }

@@ -32,8 +32,9 @@ pub use password::{HashError, MAX_LANES, MAX_MEMORY, MAX_PASSES, PasswordHash};
 pub use secrets::Environment;
 pub use users::{UserFiles, names_in};
 
-pub(crate) use users::check_name;
-pub(crate) use value::duration as parse_duration;
+pub(crate) use secrets::io_cause;
+pub(crate) use users::{check_name, read_text};
+pub(crate) use value::{duration as parse_duration, show_duration, show_size};
 
 use error::Report;
 use section::{Section, Source};

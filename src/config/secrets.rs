@@ -191,7 +191,7 @@ fn read_variable(
 }
 
 /// Says what an I/O error means without its number.
-pub(super) fn io_cause(error: &std::io::Error) -> String {
+pub(crate) fn io_cause(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((cause, _)) => cause.to_lowercase(),

@@ -216,7 +216,7 @@ fn expand(text: At<String>, user: Option<&Arc<str>>) -> Option<Rule> {
 }
 
 /// Reads a text file, `None` if it does not exist; the error is its cause.
-pub(super) fn read_text(file: &Path) -> Result<Option<String>, String> {
+pub(crate) fn read_text(file: &Path) -> Result<Option<String>, String> {
     match std::fs::read_to_string(file) {
         Ok(text) if text.len() > LARGEST_FILE => Err("it is larger than 1MiB".into()),
         Ok(text) => Ok(Some(text)),

@@ -28,7 +28,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration in its largest whole unit, as [`duration`] reads it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let (unit, factor) = UNITS
         .iter()
@@ -46,7 +46,7 @@ pub(super) fn size(text: &str) -> Option<usize> {
 }
 
 /// Writes a size in its largest whole unit, as [`size`] reads it.
-pub(super) fn show_size(bytes: usize) -> String {
+pub(crate) fn show_size(bytes: usize) -> String {
     let (unit, factor) = SIZES
         .iter()
         .find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor))

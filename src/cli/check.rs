@@ -1,0 +1,290 @@
+//! `check`: what bridge.toml means, or what one message would cause. Sends nothing.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::Path;
+
+use bytes::Bytes;
+use clap::Args;
+
+use crate::cli::exit::Exit;
+use crate::cli::{Streams, load};
+use crate::config::{Anonymous, Config, show_duration, show_size};
+use crate::core::bridge::Publisher;
+use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Roots, TlsVersion};
+use crate::core::message::{Message, QoS};
+use crate::core::reply::{Form, Oversize};
+use crate::core::route::Route;
+use crate::core::topic::Topic;
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Show which route takes a message on this topic, its request and reply topics
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
+    /// The payload of that message
+    #[arg(long, value_name = "TEXT", requires = "topic", default_value = "")]
+    payload: String,
+    /// The user that publishes it
+    #[arg(long, value_name = "NAME", requires = "topic")]
+    user: Option<String>,
+    /// The client ID that publishes it
+    #[arg(long, value_name = "ID", requires = "topic", default_value = "check")]
+    client: String,
+}
+
+/// Validates the configuration and prints what was understood.
+pub(super) fn check(path: &Path, arguments: &Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
+    let Some((config, warnings)) = load(path, streams)? else {
+        return Ok(Exit::Configuration);
+    };
+    for warning in &warnings {
+        writeln!(streams.err, "{warning} (warning)")?;
+    }
+    match &arguments.topic {
+        Some(topic) => preview(&config, topic, arguments, streams),
+        None => {
+            streams.out.write_all(overview(&config).as_bytes())?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn preview(config: &Config, topic: &str, arguments: &Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
+    let topic = match Topic::parse(topic) {
+        Ok(topic) => topic,
+        Err(error) => {
+            writeln!(streams.err, "`{}` is not a topic: {error}; correct it", topic.escape_debug())?;
+            return Ok(Exit::Usage);
+        }
+    };
+    let user = arguments.user.as_deref();
+    let known = user.and_then(|name| config.user(name));
+    if let (Some(name), None) = (user, known) {
+        let name = name.escape_debug();
+        writeln!(streams.err, "there is no user `{name}`; name one of `mqtt-https-bridge user list`")?;
+        return Ok(Exit::Failed);
+    }
+    let publisher = Publisher {
+        client: arguments.client.as_str().into(),
+        user: known.map(|user| user.name.clone()),
+        reply_packet: known.and_then(|user| user.reply_packet),
+        maximum_packet: None,
+        may_hear_response: false,
+    };
+    let message = Message {
+        topic: topic.clone(),
+        payload: Bytes::from(arguments.payload.clone()),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        properties: None,
+    };
+    let now = crate::io::clock::unix_time().as_secs();
+    let shown = topic.as_str().escape_debug();
+    let preview = match config.routes.preview(&message, &publisher, &config.gateway, now) {
+        None => {
+            writeln!(streams.err, "no route takes `{shown}`: it is ordinary MQTT; see `mqtt-https-bridge check`")?;
+            return Ok(Exit::Failed);
+        }
+        Some(Err(failure)) => {
+            let (code, detail) = (failure.code.as_str(), &failure.detail);
+            writeln!(streams.out, "answer    {code} - {detail}")?;
+            return Ok(Exit::Failed);
+        }
+        Some(Ok(preview)) => preview,
+    };
+    writeln!(streams.out, "route     {}", preview.route.name.escape_debug())?;
+    writeln!(streams.out, "request   {} {}", preview.method.as_str(), preview.url)?;
+    for (name, value) in &preview.headers {
+        writeln!(streams.out, "          {name}: {value}")?;
+    }
+    if let Some(body) = &preview.body {
+        writeln!(streams.out, "body      {}", shown_body(body))?;
+    }
+    writeln!(streams.out, "reply     {}", preview.reply_topic_ok)?;
+    if preview.reply_topic_error != preview.reply_topic_ok {
+        writeln!(streams.out, "          {}", preview.reply_topic_error)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn shown_body(body: &Bytes) -> String {
+    match std::str::from_utf8(body) {
+        Ok("") => "(empty)".into(),
+        Ok(text) if !text.contains(|c: char| c.is_control() && c != '\n') => text.into(),
+        Ok(text) => text.escape_debug().to_string(),
+        Err(_) => format!("({} bytes)", body.len()),
+    }
+}
+
+/// Describes the whole configuration; never a secret nor a header's value.
+fn overview(config: &Config) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a String can not fail.
+        let _ = writeln!(text, "{name:<12}{value}");
+    };
+    line("file", format!("{} is valid", config.path.display()));
+    line("gateway", config.gateway.to_string());
+    for address in &config.broker.listen {
+        line("listener", format!("{address} (MQTT 3.1, 3.1.1 and 5)"));
+    }
+    line("anonymous", anonymous(config));
+    for user in &config.users {
+        let (publish, subscribe) = (user.rules.publish.join(", "), user.rules.subscribe.join(", "));
+        let rules = format!("publishes to {publish}; subscribes to {subscribe}");
+        line("user", format!("{} {rules}", user.name.escape_debug()));
+    }
+    if let Some(file) = &config.broker.users_file {
+        line("users file", file.display().to_string());
+    }
+    for endpoint in &config.endpoints {
+        let _ = writeln!(text, "\nendpoint    {} {}", endpoint.name.escape_debug(), endpoint.url);
+        for detail in describe_endpoint(endpoint) {
+            let _ = writeln!(text, "            {detail}");
+        }
+    }
+    for (number, route) in (1..).zip(&config.routes.routes) {
+        let _ = writeln!(text, "\nroute {number:<6}{}", route.name.escape_debug());
+        for detail in describe_route(route) {
+            let _ = writeln!(text, "            {detail}");
+        }
+    }
+    text
+}
+
+fn anonymous(config: &Config) -> String {
+    let rules = &config.broker.anonymous_rules;
+    let (publish, subscribe) = (rules.publish.join(", "), rules.subscribe.join(", "));
+    match config.broker.anonymous {
+        Anonymous::No => "nobody connects without a password".into(),
+        Anonymous::Loopback => format!(
+            "clients on this machine, which publish to {publish} and subscribe to {subscribe}"
+        ),
+        Anonymous::Anywhere => format!(
+            "anyone who reaches a listener, who may publish to {publish} and subscribe to {subscribe}"
+        ),
+    }
+}
+
+fn describe_endpoint(endpoint: &Endpoint) -> Vec<String> {
+    let mut details = Vec::new();
+    let roots = match &endpoint.trust.roots {
+        Roots::Bundled => "the bundled roots".into(),
+        Roots::System => "the system's roots".into(),
+        Roots::Files(files) => {
+            let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+            format!("only {}", names.join(", "))
+        }
+    };
+    let tls = match endpoint.trust.min_tls {
+        TlsVersion::V1_2 => "TLS 1.2 or later",
+        TlsVersion::V1_3 => "TLS 1.3 or later",
+    };
+    details.push(format!("trusts {roots}; {tls}"));
+    let redirects = match endpoint.redirects {
+        Redirects::None => "no redirects",
+        Redirects::SameOrigin => "redirects to the same origin",
+        Redirects::Any => "redirects to any https host",
+    };
+    let ip = match endpoint.ip {
+        IpVersions::Both => "IPv4 and IPv6",
+        IpVersions::V4 => "IPv4 only",
+        IpVersions::V6 => "IPv6 only",
+    };
+    let address = endpoint.address.map(|address| format!("connects to {address}; "));
+    details.push(format!("{}{ip}; follows {redirects}", address.unwrap_or_default()));
+    if endpoint.captured_host && !endpoint.private_addresses {
+        details.push("host from the topic; private addresses are refused".into());
+    }
+    details.push(format!(
+        "{} requests at a time, {} jobs at most, {} of one client",
+        endpoint.concurrency, endpoint.queue, endpoint.share
+    ));
+    details
+}
+
+fn describe_route(route: &Route) -> Vec<String> {
+    let mut details = Vec::new();
+    let (topic, method, endpoint) = (&route.topic.text, route.method.as_str(), &route.endpoint.name);
+    let port = if route.port == 443 { String::new() } else { format!(":{}", route.port) };
+    let (host, path) = (route.host.as_str(), route.path.as_str());
+    details.push(format!("{topic} → {method} https://{host}{port}{path} ({endpoint})"));
+    if !route.query.is_empty() {
+        details.push(format!("query {}", names(&route.query)));
+    }
+    if !route.headers.is_empty() {
+        details.push(format!("headers {}", names(&route.headers)));
+    }
+    let reply = &route.reply;
+    let form = match &reply.form {
+        Form::Plain => "plain",
+        Form::Json => "json",
+        Form::Template(_) => "by template",
+    };
+    let oversize = match reply.oversize {
+        Oversize::Error => "an error",
+        Oversize::Cut => "cut",
+        Oversize::Chunks => "sent in chunks",
+    };
+    let qos = match route.reply_qos {
+        QoS::AtMostOnce => 0,
+        QoS::AtLeastOnce => 1,
+        QoS::ExactlyOnce => 2,
+    };
+    let retain = if reply.retain { ", retained" } else { "" };
+    let packet = show_size(reply.packet);
+    details.push(format!("reply {}: {form}, QoS {qos}{retain}", reply.topic.as_str()));
+    details.push(format!("packets of {packet}, longer replies are {oversize}"));
+    if !reply.select.is_empty() {
+        let pointers: Vec<_> = reply.select.iter().map(|(_, pointer)| pointer.as_str()).collect();
+        details.push(format!("selects {}", pointers.join(", ")));
+    }
+    let limits = &route.limits;
+    details.push(format!(
+        "success {}; timeout {}, deadline {}, responses up to {}",
+        statuses(&route.success.ranges),
+        show_duration(limits.timeout),
+        show_duration(limits.deadline),
+        show_size(limits.max_response)
+    ));
+    details
+}
+
+fn names<T>(named: &[(String, T)]) -> String {
+    let names: Vec<_> = named.iter().map(|(name, _)| name.as_str()).collect();
+    names.join(", ")
+}
+
+fn statuses(ranges: &[(u16, u16)]) -> String {
+    let show = |(first, last): &(u16, u16)| match (first, last) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) if first % 100 == 0 && *last == first + 99 => format!("{}xx", first / 100),
+        (first, last) => format!("{first}-{last}"),
+    };
+    ranges.iter().map(show).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_shown_as_they_are_written() {
+        assert_eq!(statuses(&[(200, 299), (404, 404), (500, 503)]), "2xx, 404, 500-503");
+    }
+
+    #[test]
+    fn bodies_are_shown_on_terms_of_the_terminal() {
+        let cases: [(&[u8], &str); 4] = [
+            (b"", "(empty)"),
+            (b"{\n}", "{\n}"),
+            (b"\x1b[2J", "\\u{1b}[2J"),
+            (b"\xff\xff", "(2 bytes)"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(shown_body(&Bytes::copy_from_slice(body)), expected);
+        }
+    }
+}

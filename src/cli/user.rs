@@ -1,0 +1,247 @@
+//! `user`: users in the users file that bridge.toml names.
+
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::exit::Exit;
+use crate::cli::users_file::{self, UsersFile};
+use crate::cli::{Streams, print_errors};
+use crate::config::{PasswordHash, UserFiles, check_name, read_text};
+use crate::io::password;
+
+/// Shortest password that a person may choose.
+const SHORTEST: usize = 8;
+/// Longest password that is read: MQTT's own limit.
+const LONGEST: usize = 65_535;
+
+/// Arguments of `user`.
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What to do with users.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Add a user with a random password, which is printed this once
+    Add(Named),
+    /// Give a user another password
+    Set(Named),
+    /// Remove a user
+    Remove {
+        /// The user name
+        name: String,
+    },
+    /// List all users and where they are defined
+    List,
+}
+
+/// A user and where its password comes from.
+#[derive(Args, Debug)]
+pub(super) struct Named {
+    /// The user name
+    name: String,
+    /// Read the password from standard input instead of making a random one
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// Performs one `user` command.
+pub(super) fn user(config: &Path, command: &Command, streams: &mut Streams<'_>) -> io::Result<Exit> {
+    let files = match UserFiles::locate(config) {
+        Ok(files) => files,
+        Err(errors) => {
+            print_errors(&errors, streams)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let shown = files.file.display().to_string();
+    let text = match read_text(&files.file) {
+        Ok(text) => text.unwrap_or_default(),
+        Err(cause) => {
+            writeln!(streams.err, "{shown}: can not be read: {cause}; correct the file")?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let users = match UsersFile::parse(text, &shown) {
+        Ok(users) => users,
+        Err(errors) => {
+            print_errors(&errors, streams)?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let editor = Editor {
+        config,
+        files,
+        users,
+        shown,
+    };
+    match command {
+        Command::Add(named) => editor.add(named, streams),
+        Command::Set(named) => editor.set(named, streams),
+        Command::Remove { name } => editor.remove(name, streams),
+        Command::List => editor.list(streams),
+    }
+}
+
+struct Editor<'a> {
+    config: &'a Path,
+    files: UserFiles,
+    users: UsersFile,
+    shown: String,
+}
+
+impl Editor<'_> {
+    fn add(&self, named: &Named, streams: &mut Streams<'_>) -> io::Result<Exit> {
+        let name = &named.name;
+        if let Err(error) = check_name(name) {
+            writeln!(streams.err, "{error}")?;
+            return Ok(Exit::Usage);
+        }
+        if self.users.names().contains(name) {
+            let shown = &self.shown;
+            writeln!(streams.err, "user `{name}` is already in {shown}; use `user set {name}` for a new password")?;
+            return Ok(Exit::Failed);
+        }
+        if let Some(exit) = self.refuse_fixed(name, streams)? {
+            return Ok(exit);
+        }
+        let Some(password) = Password::take(named, streams)? else {
+            return Ok(Exit::Usage);
+        };
+        let text = self.users.with(name, &password.hash);
+        self.finish(&text, &format!("user `{name}` added to {}", self.shown), streams, |out| {
+            password.print(name, out)
+        })
+    }
+
+    fn set(&self, named: &Named, streams: &mut Streams<'_>) -> io::Result<Exit> {
+        let name = &named.name;
+        if let Some(exit) = self.refuse_unknown(name, streams)? {
+            return Ok(exit);
+        }
+        let Some(password) = Password::take(named, streams)? else {
+            return Ok(Exit::Usage);
+        };
+        let Some(text) = self.users.with_password(name, &password.hash) else {
+            return self.refuse_foreign(name, streams);
+        };
+        let what = format!("user `{name}` has a new password in {}", self.shown);
+        self.finish(&text, &what, streams, |out| password.print(name, out))
+    }
+
+    fn remove(&self, name: &str, streams: &mut Streams<'_>) -> io::Result<Exit> {
+        if let Some(exit) = self.refuse_unknown(name, streams)? {
+            return Ok(exit);
+        }
+        let Some(text) = self.users.without(name) else {
+            return self.refuse_foreign(name, streams);
+        };
+        let what = format!("user `{name}` removed from {}", self.shown);
+        self.finish(&text, &what, streams, |_| Ok(()))
+    }
+
+    fn list(&self, streams: &mut Streams<'_>) -> io::Result<Exit> {
+        for name in self.users.names() {
+            writeln!(streams.out, "{name}\t{}", self.shown)?;
+        }
+        for (name, origin) in &self.files.fixed {
+            writeln!(streams.out, "{}\t{origin}", name.escape_debug())?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn refuse_fixed(&self, name: &str, streams: &mut Streams<'_>) -> io::Result<Option<Exit>> {
+        let Some((_, origin)) = self.files.fixed.iter().find(|(fixed, _)| fixed == name) else {
+            return Ok(None);
+        };
+        writeln!(streams.err, "user `{}` is defined at {origin}; change it there", name.escape_debug())?;
+        Ok(Some(Exit::Failed))
+    }
+
+    fn refuse_unknown(&self, name: &str, streams: &mut Streams<'_>) -> io::Result<Option<Exit>> {
+        if self.users.names().iter().any(|known| known == name) {
+            return Ok(None);
+        }
+        if let Some(exit) = self.refuse_fixed(name, streams)? {
+            return Ok(Some(exit));
+        }
+        let (name, shown) = (name.escape_debug(), &self.shown);
+        writeln!(streams.err, "there is no user `{name}` in {shown}; use `user list` or `user add {name}`")?;
+        Ok(Some(Exit::Failed))
+    }
+
+    fn refuse_foreign(&self, name: &str, streams: &mut Streams<'_>) -> io::Result<Exit> {
+        let (name, shown) = (name.escape_debug(), &self.shown);
+        writeln!(streams.err, "{shown}: user `{name}` is not written as a plain [[user]] block; edit it by hand")?;
+        Ok(Exit::Failed)
+    }
+
+    /// Writes the file first and prints after: a password that is shown is one that works.
+    fn finish(
+        &self,
+        text: &str,
+        what: &str,
+        streams: &mut Streams<'_>,
+        print: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Exit> {
+        if let Err(error) = users_file::replace(&self.files.file, text) {
+            let cause = crate::config::io_cause(&error);
+            writeln!(streams.err, "{}: can not be written: {cause}; check the directory's permissions", self.shown)?;
+            return Ok(Exit::Failed);
+        }
+        writeln!(streams.out, "{what}; restart the bridge to apply it")?;
+        print(streams.out)?;
+        if let Err(errors) = crate::config::Config::load(self.config) {
+            writeln!(streams.err, "the bridge would not start with this configuration yet:")?;
+            print_errors(&errors, streams)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// A password on its way into the file.
+struct Password {
+    hash: PasswordHash,
+    /// Printed once; `None` for one that the person knows.
+    shown: Option<String>,
+}
+
+impl Password {
+    /// Makes or reads a password; `None` after saying why not.
+    fn take(named: &Named, streams: &mut Streams<'_>) -> io::Result<Option<Self>> {
+        let made = if named.password_stdin {
+            let mut line = String::new();
+            io::stdin().lock().read_line(&mut line)?;
+            let chosen = line.trim_end_matches(['\n', '\r']);
+            if !(SHORTEST..=LONGEST).contains(&chosen.len()) {
+                writeln!(streams.err, "the password has {} bytes, shortest is {SHORTEST}; choose a longer one or leave --password-stdin out", chosen.len())?;
+                return Ok(None);
+            }
+            password::hash_chosen(chosen).map(|hash| Self { hash, shown: None })
+        } else {
+            password::generate().and_then(|made| {
+                let hash = password::hash_generated(&made)?;
+                Ok(Self {
+                    hash,
+                    shown: Some(made),
+                })
+            })
+        };
+        made.map(Some).map_err(|_| io::Error::other("this machine has no random numbers or memory left"))
+    }
+
+    /// Prints a made password with lines to paste into a sketch.
+    fn print(&self, name: &str, out: &mut dyn Write) -> io::Result<()> {
+        let Some(password) = &self.shown else {
+            return Ok(());
+        };
+        let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+        writeln!(out, "password, shown this once: {password}\n")?;
+        writeln!(out, "Arduino      mqtt.connect(\"{name}\", \"{name}\", \"{password}\");")?;
+        writeln!(out, "MicroPython  MQTTClient(\"{name}\", gateway, user=\"{name}\", password=\"{password}\")")
+    }
+}
