@@ -22,6 +22,7 @@ const MAX_CLIENT_ID: usize = 256;
 /// Of 3.x clients, some stop for ever at a CONNACK that is not success, and try again after a
 /// mere close. So they get a CONNACK only where trying again is hopeless, and where 3.x has a
 /// return code for it.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
     /// A CONNACK with this MQTT 5 reason code.
     ConnAck(u8),
@@ -35,7 +36,7 @@ impl Hub {
         &mut self,
         id: ConnectionId,
         mut connect: Connect,
-        who: &Identity,
+        who: Identity,
         now: Instant,
     ) -> Result<(), Refusal> {
         let assigned = self.name_client(&mut connect)?;
@@ -63,8 +64,10 @@ impl Hub {
             window: self.limits.in_flight.min(connect.receive_maximum).max(1),
             awake: false,
         };
-        let session =
-            resumed.unwrap_or_else(|| self.sessions.insert(new_session(&connect, who, connection)));
+        let session = resumed.unwrap_or_else(|| {
+            self.sessions
+                .insert(new_session(&connect, who.user, connection))
+        });
         self.connections.insert(id, session);
         if let Some(own) = self.sessions.get_mut(session) {
             own.reply_packet = who.reply_packet;
@@ -319,10 +322,10 @@ fn grant(client_id: Option<String>, max_packet: usize) -> Grant {
     }
 }
 
-fn new_session(connect: &Connect, who: &Identity, connection: Connection) -> Session {
+fn new_session(connect: &Connect, user: Option<Arc<str>>, connection: Connection) -> Session {
     Session {
         client: connect.client_id.as_str().into(),
-        user: who.user.clone(),
+        user,
         reply_packet: None,
         grants: Grants::default(),
         expiry: connect.session_expiry,

@@ -213,7 +213,7 @@ impl Hub {
             self.violate(*session, Violation(reason::PROTOCOL_ERROR, what), now);
             return;
         }
-        if let Err(refusal) = self.admit(id, connect, &who, now) {
+        if let Err(refusal) = self.admit(id, connect, who, now) {
             self.refuse(id, refusal);
         }
         self.forget_surplus(now);

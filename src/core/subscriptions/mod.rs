@@ -230,3 +230,104 @@ impl Group {
         self.members.get(chosen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn subscription(qos: QoS) -> Subscription {
+        Subscription {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            id: None,
+        }
+    }
+
+    fn holders(subscriptions: &mut Subscriptions, topic: &str) -> Vec<usize> {
+        let mut found = Vec::new();
+        subscriptions.visit(topic, &|_| true, &mut |session, _| found.push(session.0));
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn filters_are_parsed_with_their_group() {
+        let parts = |text: &str| {
+            Filter::parse(text).map(|own| {
+                let group = own.group.as_deref().map(str::to_owned);
+                (group, own.filter.as_str().to_owned())
+            })
+        };
+        let shared = |group: &str, filter: &str| Some((Some(group.to_owned()), filter.to_owned()));
+        assert_eq!(parts("$share/g/a/#"), shared("g", "a/#"));
+        assert_eq!(parts("$share/g//"), shared("g", "/"));
+        assert_eq!(parts("$shared/g/a"), Some((None, "$shared/g/a".to_owned())));
+        assert_eq!(parts("$share/g#/a"), None);
+        assert!(parts(&"/".repeat(MAX_LEVELS - 1)).is_some());
+        assert!(parts(&"/".repeat(MAX_LEVELS)).is_none());
+    }
+
+    #[test]
+    fn a_member_that_is_absent_gets_a_turn_only_where_nobody_is_there() {
+        let mut subscriptions = Subscriptions::default();
+        let filter = Filter::parse("$share/g/t").unwrap();
+        for session in 0..3 {
+            subscriptions.insert(&filter, SessionId(session), subscription(QoS::AtLeastOnce));
+        }
+        let mut turns = |present: &[usize]| {
+            let mut found = Vec::new();
+            for _ in 0..4 {
+                let is_there = |session: SessionId| present.contains(&session.0);
+                subscriptions.visit("t", &is_there, &mut |session, _| found.push(session.0));
+            }
+            found
+        };
+        assert_eq!(turns(&[0, 1, 2]), [0, 1, 2, 0]);
+        assert_eq!(turns(&[0, 2]), [2, 0, 2, 0]);
+        assert_eq!(turns(&[]), [1, 2, 0, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_agrees_with_the_obvious_matcher(
+            filters in proptest::collection::vec((0..4_usize, "[ab+#$é/]{1,6}"), 0..30),
+            removed in proptest::collection::vec(any::<prop::sample::Index>(), 0..10),
+            topic in "[ab$é/]{1,6}",
+        ) {
+            let mut held = BTreeSet::new();
+            let mut subscriptions = Subscriptions::default();
+            for (session, text) in &filters {
+                if let Some(filter) = Filter::parse(text) {
+                    let is_new = held.insert((filter.clone(), *session));
+                    let own = subscription(QoS::AtMostOnce);
+                    let inserted = subscriptions.insert(&filter, SessionId(*session), own);
+                    prop_assert_eq!(inserted, is_new);
+                }
+            }
+            for index in removed {
+                if filters.is_empty() { break }
+                let (session, text) = index.get(&filters);
+                if let Some(filter) = Filter::parse(text) {
+                    let was_there = held.remove(&(filter.clone(), *session));
+                    prop_assert_eq!(
+                        subscriptions.remove(&filter, SessionId(*session)), was_there
+                    );
+                }
+            }
+            let matching = held.iter().filter(|(own, _)| own.filter.matches(&topic));
+            let mut expected: Vec<_> = matching.map(|(_, session)| *session).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(holders(&mut subscriptions, &topic), expected.clone());
+            prop_assert_eq!(subscriptions.tree.matches(&topic), !expected.is_empty());
+            for (filter, session) in &held {
+                prop_assert!(subscriptions.remove(filter, SessionId(*session)));
+            }
+            prop_assert!(subscriptions.is_empty());
+        }
+    }
+}

@@ -16,9 +16,9 @@ pub(crate) struct FilterTree<T> {
 
 #[derive(Debug)]
 struct Node<T> {
-    children: HashMap<Box<str>, Node<T>>,
+    children: HashMap<Box<str>, Self>,
     /// What stands below `+`.
-    plus: Option<Box<Node<T>>>,
+    plus: Option<Box<Self>>,
     /// The value of the filter that ends here.
     here: Option<T>,
     /// The value of the filter that ends here with `/#`.

@@ -124,7 +124,7 @@ fn an_empty_client_id_gets_one_of_its_own() {
 fn mqtt_5_clients_are_told_what_they_are_granted() {
     let mut s = Scenario::new();
     let id = s.connect(v5("a"), &anyone());
-    let expected = ConnAckGrant {
+    let expected = crate::core::packet::Grant {
         client_id: None,
         session_expiry: None,
         keep_alive: None,
@@ -138,8 +138,6 @@ fn mqtt_5_clients_are_told_what_they_are_granted() {
     };
     assert_eq!(ack.grant, Some(expected));
 }
-
-use crate::core::packet::Grant as ConnAckGrant;
 
 #[test]
 fn a_session_belongs_to_its_user() {
