@@ -328,3 +328,106 @@ pub mod reason {
     /// Shared subscriptions not supported.
     pub const NO_SHARED: u8 = 0x9E;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Type, length, topic with its length, length of the properties, payload.
+    const LEAST: usize = 1 + 1 + 3 + 1 + 3;
+
+    fn delivery(change: impl FnOnce(&mut Delivery)) -> Delivery {
+        let mut own = Delivery {
+            topic: Topic::parse("t").unwrap(),
+            payload: Bytes::from_static(b"123"),
+            qos: QoS::AtMostOnce,
+            packet_id: 0,
+            dup: false,
+            retain: false,
+            properties: None,
+            subscription_ids: Vec::new(),
+        };
+        change(&mut own);
+        own
+    }
+
+    #[test]
+    fn the_size_of_a_delivery_counts_every_property() {
+        let with = |change: fn(&mut Properties)| {
+            let mut own = Properties::default();
+            change(&mut own);
+            delivery(|delivery| delivery.properties = Some(Arc::new(own)))
+        };
+        let cases = [
+            (with(|_| {}), 0, "none"),
+            (
+                with(|own| own.payload_format = Some(1)),
+                2,
+                "payload format",
+            ),
+            (with(|own| own.expiry_interval = Some(1)), 5, "expiry"),
+            (
+                with(|own| own.content_type = Some("c".into())),
+                4,
+                "content type",
+            ),
+            (
+                with(|own| own.response_topic = Some("r".into())),
+                4,
+                "response topic",
+            ),
+            (
+                with(|own| own.correlation_data = Some(Bytes::from_static(b"d"))),
+                4,
+                "correlation",
+            ),
+            (
+                with(|own| own.user_properties = vec![("k".into(), "v".into()); 2]),
+                14,
+                "users",
+            ),
+        ];
+        for (delivery, more, reason) in cases {
+            assert_eq!(delivery.wire_bytes(), LEAST + more, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_delivery_counts_identifiers_and_lengths() {
+        let long = Properties {
+            content_type: Some("c".repeat(125)),
+            ..Properties::default()
+        };
+        let cases = [
+            (delivery(|_| {}), LEAST, "at QoS 0"),
+            (
+                delivery(|own| own.qos = QoS::ExactlyOnce),
+                LEAST + 2,
+                "a packet identifier",
+            ),
+            (
+                delivery(|own| own.subscription_ids = vec![1, 128]),
+                LEAST + 5,
+                "subscriptions",
+            ),
+            (
+                delivery(|own| own.payload = vec![0; 123].into()),
+                2 + 127,
+                "one byte of length",
+            ),
+            (
+                delivery(|own| own.payload = vec![0; 124].into()),
+                3 + 128,
+                "two bytes of length",
+            ),
+            (
+                delivery(|own| own.properties = Some(Arc::new(long))),
+                3 + 3 + 2 + 128 + 3,
+                "two bytes of length of the properties",
+            ),
+        ];
+        for (delivery, expected, reason) in cases {
+            assert_eq!(delivery.wire_bytes(), expected, "{reason}");
+        }
+    }
+}

@@ -17,17 +17,16 @@ use crate::core::topic::Topic;
 /// Longest client ID in bytes; the standard asks for 23.
 const MAX_CLIENT_ID: usize = 256;
 
-/// How a client is refused: by a CONNACK, or by closing alone.
+/// A client is not let in: the MQTT 5 reason code of its CONNACK, or none for closing alone, and
+/// what to tell the owner.
 ///
 /// Of 3.x clients, some stop for ever at a CONNACK that is not success, and try again after a
 /// mere close. So they get a CONNACK only where trying again is hopeless, and where 3.x has a
 /// return code for it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Refusal {
-    /// A CONNACK with this MQTT 5 reason code.
-    ConnAck(u8),
-    /// Closing.
-    Close,
+pub(super) struct Refusal {
+    code: Option<u8>,
+    why: &'static str,
 }
 
 impl Hub {
@@ -43,11 +42,13 @@ impl Hub {
         let known = self.sessions.find(&connect.client_id);
         let holder = known.and_then(|session| self.sessions.get(session));
         if holder.is_some_and(|session| session.user != who.user) {
-            return Err(Refusal::ConnAck(reason::NOT_AUTHORIZED));
+            let why = "its client ID is in use by another user";
+            return Err(refusal(reason::NOT_AUTHORIZED, why));
         }
         let takes_over = holder.is_some_and(|session| session.connection().is_some());
         if !takes_over && self.connections.len() >= self.limits.clients {
-            return Err(unless_older(connect.version, reason::BUSY));
+            let why = "there are as many clients as the broker may have";
+            return Err(unless_older(connect.version, reason::BUSY, why));
         }
         let grants = who.rules.expand(who.user.as_deref(), &connect.client_id);
         let will = match connect.will.take() {
@@ -72,6 +73,10 @@ impl Hub {
         if let Some(own) = self.sessions.get_mut(session) {
             own.reply_packet = who.reply_packet;
             own.grants = grants;
+            // The rules may have changed while the session was without a connection.
+            for filter in own.drop_denied_filters() {
+                self.subscriptions.remove(&filter, session);
+            }
             own.will = will;
             own.expiry = connect.session_expiry;
             own.maximum_packet = connect.maximum_packet;
@@ -87,8 +92,8 @@ impl Hub {
     }
 
     /// Tells a client that it is not let in.
-    pub(super) fn refuse(&mut self, id: ConnectionId, refusal: Refusal) {
-        if let Refusal::ConnAck(reason) = refusal {
+    pub(super) fn refuse(&mut self, id: ConnectionId, client: Arc<str>, refusal: Refusal) {
+        if let Some(reason) = refusal.code {
             let packet = Outgoing::ConnAck(ConnAck {
                 session_present: false,
                 reason,
@@ -96,6 +101,9 @@ impl Hub {
             });
             self.closing.insert(id, VecDeque::from([packet]));
         }
+        let why = refusal.why;
+        self.effects
+            .push_back(Effect::Report(Report::Refused { client, why }));
         self.effects.push_back(Effect::Close(id));
     }
 
@@ -203,7 +211,8 @@ impl Hub {
     /// Gives an empty client ID a value. Returns it if it was assigned.
     fn name_client(&mut self, connect: &mut Connect) -> Result<Option<String>, Refusal> {
         if connect.client_id.len() > MAX_CLIENT_ID {
-            return Err(Refusal::ConnAck(reason::CLIENT_ID_INVALID));
+            let why = "its client ID is longer than 256 bytes";
+            return Err(refusal(reason::CLIENT_ID_INVALID, why));
         }
         if !connect.client_id.is_empty() {
             return Ok(None);
@@ -214,7 +223,8 @@ impl Hub {
             Version::V5 => true,
         };
         if !may_be_empty {
-            return Err(Refusal::ConnAck(reason::CLIENT_ID_INVALID));
+            let why = "it has no client ID and wants its session kept";
+            return Err(refusal(reason::CLIENT_ID_INVALID, why));
         }
         connect.client_id = self.sessions.assign_client_id();
         Ok(Some(connect.client_id.clone()))
@@ -230,7 +240,8 @@ impl Hub {
             .ok()
             .filter(|topic| !is_too_deep(topic.as_str()));
         let Some(topic) = topic else {
-            return Err(unless_older(version, reason::TOPIC_INVALID));
+            let why = "the topic of its will is not valid";
+            return Err(unless_older(version, reason::TOPIC_INVALID, why));
         };
         let message = Message {
             topic,
@@ -240,7 +251,8 @@ impl Hub {
             properties: will.properties,
         };
         if !grants.may_publish(&message.topic) || self.is_reserved(&message) {
-            return Err(Refusal::ConnAck(reason::NOT_AUTHORIZED));
+            let why = "it may not publish to the topic of its will";
+            return Err(refusal(reason::NOT_AUTHORIZED, why));
         }
         Ok(Will {
             message,
@@ -303,10 +315,15 @@ impl Hub {
     }
 }
 
-fn unless_older(version: Version, reason: u8) -> Refusal {
+const fn refusal(code: u8, why: &'static str) -> Refusal {
+    let code = Some(code);
+    Refusal { code, why }
+}
+
+const fn unless_older(version: Version, code: u8, why: &'static str) -> Refusal {
     match version {
-        Version::V3_1 | Version::V3_1_1 => Refusal::Close,
-        Version::V5 => Refusal::ConnAck(reason),
+        Version::V3_1 | Version::V3_1_1 => Refusal { code: None, why },
+        Version::V5 => refusal(code, why),
     }
 }
 

@@ -4,10 +4,12 @@
 //! packets with the time and executes the [`Effect`]s that come out. Credentials are checked
 //! before, bytes are the codec's, and what belongs to a route is the bridge's to decide.
 //!
-//! The shell pulls [`Hub::next_effect`] until `None` after each call, and calls [`Hub::close`]
-//! for each connection that it lost or gives up itself.
+//! The shell pulls [`Hub::next_effect`] until `None` after each call. It calls [`Hub::close`] for
+//! each connection that it gives up, and in the end with [`Ended::Lost`] for every one: that is
+//! when the last packets of a connection that was to be closed are forgotten, read or not.
 
 mod connect;
+mod effect;
 mod fan_out;
 mod publish;
 mod sessions;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::access::Identity;
-use crate::core::bridge::{Publisher, Ticket};
+use crate::core::bridge::Ticket;
 use crate::core::message::Message;
 use crate::core::packet::{Connect, Incoming, Outgoing, Version, reason};
 use crate::core::retained::{self, Retained};
@@ -29,6 +31,7 @@ use crate::core::session::{Link, Session, SessionId};
 use crate::core::subscriptions::{FilterTree, Subscriptions};
 use crate::core::topic::TopicFilter;
 
+pub use effect::{Effect, Offer, Report};
 use fan_out::Match;
 use sessions::Sessions;
 
@@ -71,76 +74,6 @@ impl Default for Limits {
             retained_bytes: 1024 * 1024,
         }
     }
-}
-
-/// What the shell has to do.
-#[derive(Debug)]
-pub enum Effect {
-    /// The connection has packets to write: see [`Hub::next_packet`].
-    Wake(ConnectionId),
-    /// Write what is left, then close the connection.
-    Close(ConnectionId),
-    /// A message that may belong to a route; its ticket must come back to [`Hub::acknowledge`].
-    Offer(Offer),
-    /// Something the owner of the gateway may want to read in the log.
-    Report(Report),
-}
-
-/// A client's message (or will) on its way to the bridge.
-#[derive(Debug)]
-pub struct Offer {
-    /// The message.
-    pub message: Message,
-    /// Who published it.
-    pub publisher: Publisher,
-    /// What to acknowledge, `None` at QoS 0 and for wills.
-    pub ticket: Option<Ticket>,
-}
-
-/// An event for the log.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Report {
-    /// A publish or subscription that the access rules forbid.
-    Denied {
-        /// The client ID.
-        client: Arc<str>,
-        /// The topic or filter.
-        topic: String,
-        /// `publish to` or `subscribe to`.
-        action: &'static str,
-    },
-    /// Messages to a session were dropped: its queue was full, or they were larger than its
-    /// client takes. Said at the first, then again once the queue has drained below half.
-    Dropped {
-        /// The client ID.
-        client: Arc<str>,
-        /// How many since the last report.
-        count: usize,
-    },
-    /// A second client with the same ID took the session over.
-    TakenOver {
-        /// The client ID.
-        client: Arc<str>,
-    },
-    /// The client broke the protocol and is disconnected.
-    Violation {
-        /// The client ID.
-        client: Arc<str>,
-        /// What it did.
-        what: &'static str,
-    },
-    /// The store of retained messages is full, and this topic's message is not kept. Not said
-    /// again before something could be kept.
-    RetainedFull {
-        /// The topic.
-        topic: String,
-    },
-    /// The session that has been without a connection for longest was forgotten: there were
-    /// more than [`Limits::offline_sessions`].
-    Forgotten {
-        /// The client ID.
-        client: Arc<str>,
-    },
 }
 
 /// Why a connection ended.
@@ -213,8 +146,9 @@ impl Hub {
             self.violate(*session, Violation(reason::PROTOCOL_ERROR, what), now);
             return;
         }
+        let client = Arc::from(connect.client_id.as_str());
         if let Err(refusal) = self.admit(id, connect, who, now) {
-            self.refuse(id, refusal);
+            self.refuse(id, client, refusal);
         }
         self.forget_surplus(now);
     }

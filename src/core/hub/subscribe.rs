@@ -105,11 +105,7 @@ impl Hub {
         if !self.subscriptions.remove(&filter, session) {
             return reason::NO_SUBSCRIPTION;
         }
-        own.filters.remove(&filter);
-        own.filter_cost -= filter.cost();
-        if filter.group.is_none() {
-            own.outbox.stop_replay(&filter.filter);
-        }
+        own.remove_filter(&filter);
         wake(own, &mut self.effects);
         reason::SUCCESS
     }

@@ -29,6 +29,9 @@ impl Control {
     /// Takes the first packet.
     pub(crate) fn pop(&mut self) -> Option<Outgoing> {
         let packet = self.packets.pop_front()?;
+        if self.packets.is_empty() && self.packets.capacity() > 16 {
+            self.packets = VecDeque::new();
+        }
         self.weight -= weight(&packet);
         self.pong &= packet != Outgoing::PingResp;
         Some(packet)

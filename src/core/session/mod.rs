@@ -129,6 +129,27 @@ impl Session {
         }
     }
 
+    /// Takes away the filters that the grants do not cover, and returns them.
+    pub(crate) fn drop_denied_filters(&mut self) -> Vec<Filter> {
+        let filters = self.filters.iter();
+        let denied = filters.filter(|own| !self.grants.may_subscribe(&own.filter));
+        let denied: Vec<_> = denied.cloned().collect();
+        for filter in &denied {
+            self.remove_filter(filter);
+        }
+        denied
+    }
+
+    /// Takes away a filter that it holds.
+    pub(crate) fn remove_filter(&mut self, filter: &Filter) {
+        if self.filters.remove(filter) {
+            self.filter_cost -= filter.cost();
+        }
+        if filter.group.is_none() {
+            self.outbox.stop_replay(&filter.filter);
+        }
+    }
+
     /// Describes the session as the publisher of a message.
     pub(crate) fn publisher(&self, message: &Message) -> Publisher {
         let properties = message.properties.as_ref();

@@ -180,6 +180,8 @@ fn perform(s: &mut Scenario, live: &mut Vec<ConnectionId>, step: Step) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn any_sequence_of_packets_is_survived_and_leaves_nothing(
         steps in proptest::collection::vec(step(), 0..120)
