@@ -3,7 +3,7 @@
 //! Decides what is kept within its limits and which stored message a filter reaches next. The
 //! store is one ordered map: keys are topics with NUL in place of `/` (no topic holds NUL), so
 //! that a topic's levels follow it directly, and a filter is matched by jumping over everything
-//! that can't match. A subscriber is served from a [`Cursor`], one message at a time: nothing is
+//! that can't match. A subscriber is served from a `Cursor`, one message at a time: nothing is
 //! copied, and no number of retained messages needs memory in a session.
 
 use std::collections::BTreeMap;

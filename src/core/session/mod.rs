@@ -1,6 +1,6 @@
 //! One client's MQTT protocol: what outlives a connection and what belongs to it.
 //!
-//! Decides the exchange with one client: [`inbox`] what its publishes get back, [`outbox`] what
+//! Decides the exchange with one client: `inbox` what its publishes get back, `outbox` what
 //! is sent to it and when. Who gets what, and when a session ends, is left to the hub.
 
 mod control;
