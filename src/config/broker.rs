@@ -196,6 +196,7 @@ fn read_limits(section: Option<&Section<'_>>) -> Limits {
             64 << 10,
         ),
         in_flight: IN_FLIGHT,
+        ..Limits::default()
     }
 }
 

@@ -272,14 +272,19 @@ impl Outbox {
     }
 
     fn remove_expired(&mut self, now: Instant) {
-        let mut index = 0;
-        while let Some(item) = self.queue.get(index) {
-            if item.expires.is_some_and(|expires| expires <= now) {
-                self.remove(index);
-            } else {
-                index += 1;
+        let (mut bytes, mut at_most_once, mut expired) = (0, 0, 0);
+        self.queue.retain(|own| {
+            let keep = own.expires.is_none_or(|expires| expires > now);
+            if !keep {
+                bytes += own.message.bytes();
+                at_most_once += usize::from(own.qos == QoS::AtMostOnce);
+                expired += 1;
             }
-        }
+            keep
+        });
+        self.bytes -= bytes;
+        self.at_most_once -= at_most_once;
+        self.expiring -= expired;
     }
 
     fn next_retained(&mut self, retained: &mut Retained, now: Instant) -> Option<Outbound> {

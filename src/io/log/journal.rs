@@ -150,6 +150,12 @@ impl Journal {
                     escape(client)
                 );
             }),
+            HubReport::Refused { client, why } => {
+                self.counts.refused = self.counts.refused.saturating_add(1);
+                self.capped("refused", client, now, || {
+                    debug!("client `{}`: CONNECT refused, {why}", escape(client));
+                });
+            }
             HubReport::Violation { client, what } => {
                 self.counts.violations = self.counts.violations.saturating_add(1);
                 self.capped("violation", client, now, || {
