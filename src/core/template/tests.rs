@@ -1,1 +1,547 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::core::bridge::Publisher;
+use crate::core::bridge::testing::{TOKEN, message, parse, publisher};
+use crate::core::message::Message;
+use crate::core::route::RouteTopic;
+
+/// Renders a template in the scope of `nodes/{id}/{rest+}`.
+fn render(text: &str, place: Place, message: &Message) -> Result<Vec<u8>, String> {
+    render_as(text, place, message, &publisher("c1"))
+}
+
+fn render_as(
+    text: &str,
+    place: Place,
+    message: &Message,
+    publisher: &Publisher,
+) -> Result<Vec<u8>, String> {
+    let topic = RouteTopic::parse("nodes/{id}/{rest+}").unwrap();
+    let template = parse(text, &topic, place, false).unwrap();
+    let mut out = Vec::new();
+    let values = Values {
+        message,
+        publisher,
+        gateway: "attic",
+        id: MessageId {
+            boot: 0xbeef,
+            number: 26,
+        },
+        unix_time: 1_795_444_391,
+        reply: None,
+        mask_secrets: false,
+    };
+    match template.render(&values, 64, &mut out) {
+        Ok(()) => Ok(out),
+        Err(failure) => Err(failure.detail),
+    }
+}
+
+fn parse_error(text: &str, place: Place) -> String {
+    let topic = RouteTopic::parse("nodes/{id}/{rest+}").unwrap();
+    parse(text, &topic, place, false).unwrap_err().0
+}
+
+#[test]
+fn every_value_is_rendered() {
+    let message = message("nodes/7/a/b", r#"{"t":21.50,"s":"x\ny"}"#);
+    let cases = [
+        ("{id}", "7", "a capture"),
+        ("{rest}", "a/b", "the rest"),
+        ("{user}|{client}", "|c1", "anonymous: no user"),
+        ("{gateway}", "attic", "the gateway"),
+        ("{message_id}", "0000beef-1a", "start and count"),
+        ("{topic}", "nodes/7/a/b", "the whole topic"),
+        ("{time}", "2026-11-23T14:33:11Z", "UTC to the second"),
+        ("{payload./t}", "21.50", "a number keeps its digits"),
+        (
+            "{payload./s}",
+            "x\ny",
+            "a string without quotes and escapes",
+        ),
+        ("{secret.token}", TOKEN, "a secret"),
+        ("{{id} { {} {I}", "{id} { {} {I}", "a brace that is itself"),
+    ];
+    for (text, expected, reason) in cases {
+        let rendered = render(text, Place::Text, &message).unwrap();
+        assert_eq!(String::from_utf8(rendered).unwrap(), expected, "{reason}");
+    }
+    assert_eq!(
+        render(
+            "<{payload}>",
+            Place::Text,
+            &self::message("nodes/7/a", &b"\xff\0"[..])
+        ),
+        Ok(b"<\xff\0>".to_vec())
+    );
+}
+
+#[test]
+fn a_value_can_not_leave_its_place() {
+    let segment = "holds a slash, which can not stand in a path segment";
+    let control = "holds a control character, which can not stand in a header";
+    let cases: [(Place, &str, &str, Result<&str, String>, &str); 30] = [
+        (
+            Place::Path,
+            "/p/{payload}",
+            "a b?c=d&e#f%",
+            Ok("/p/a%20b%3Fc%3Dd%26e%23f%25"),
+            "all but unreserved",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}",
+            "%2e%2e",
+            Ok("/p/%252e%252e"),
+            "an escape is not one",
+        ),
+        (Place::Path, "/p/{payload}", "é", Ok("/p/%C3%A9"), "UTF-8"),
+        (
+            Place::Path,
+            "/p/{payload}",
+            "...",
+            Ok("/p/..."),
+            "three dots are a name",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}x",
+            ".",
+            Ok("/p/.x"),
+            "a dot in a name",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}",
+            "",
+            Err(
+                "`{payload}` is empty or has an empty level, which can not be a path segment"
+                    .into(),
+            ),
+            "`//`",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}",
+            "..",
+            Err("`{payload}` would make a path segment `..`".into()),
+            "up",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}/q",
+            ".",
+            Err("`{payload}` would make a path segment `.`".into()),
+            "here",
+        ),
+        (
+            Place::Path,
+            "/p/.{payload}",
+            ".",
+            Err("`{payload}` would make a path segment `..`".into()),
+            "up, half of it fixed",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}%2E/q",
+            ".",
+            Err("`{payload}` would make a path segment `.%2E`".into()),
+            "up, half of it encoded",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}",
+            "a/b",
+            Err(format!("`{{payload}}` {segment}")),
+            "one more segment",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}",
+            "..\\x",
+            Err(format!("`{{payload}}` {segment}")),
+            "a slash to some servers",
+        ),
+        (
+            Place::Path,
+            "/p/{payload}",
+            "a\0",
+            Err("`{payload}` holds a control character, which can not stand in a path".into()),
+            "NUL",
+        ),
+        (
+            Place::Query,
+            "{payload}",
+            "a&b=c#d?e/ +%\r\n",
+            Ok("a%26b%3Dc%23d%3Fe%2F%20%2B%25%0D%0A"),
+            "nothing has a meaning",
+        ),
+        (
+            Place::Query,
+            "x y&{payload}",
+            "",
+            Ok("x%20y%26"),
+            "nor has what the owner wrote",
+        ),
+        (
+            Place::Header,
+            "v {payload}",
+            "a, b; \"c\"",
+            Ok("v a, b; \"c\""),
+            "visible ASCII",
+        ),
+        (
+            Place::Header,
+            "{payload}",
+            "a\r\nX: y",
+            Err(format!("`{{payload}}` {control}")),
+            "another header",
+        ),
+        (
+            Place::Header,
+            "{payload}",
+            "a\nb",
+            Err(format!("`{{payload}}` {control}")),
+            "LF alone",
+        ),
+        (
+            Place::Header,
+            "{payload}",
+            "a\0",
+            Err(format!("`{{payload}}` {control}")),
+            "NUL",
+        ),
+        (
+            Place::Header,
+            "{payload}",
+            "é",
+            Err(
+                "`{payload}` holds a character outside ASCII, which can not stand in a header"
+                    .into(),
+            ),
+            "obsolete text",
+        ),
+        (
+            Place::Json,
+            r#"{"a":"{payload}"}"#,
+            "x\",\"b\":\"\\\n",
+            Ok(r#"{"a":"x\",\"b\":\"\\\n"}"#),
+            "no other member",
+        ),
+        (
+            Place::Json,
+            r#"{"a":{payload}}"#,
+            "[1, 2]",
+            Ok(r#"{"a":[1, 2]}"#),
+            "JSON as it is",
+        ),
+        (
+            Place::Json,
+            r#"{"a":{payload}}"#,
+            "1,\"b\":2",
+            Err("`{payload}` is not JSON".into()),
+            "a member more",
+        ),
+        (
+            Place::Json,
+            r#"[{payload}]"#,
+            "",
+            Err("`{payload}` is not JSON".into()),
+            "nothing",
+        ),
+        (
+            Place::Json,
+            r#"{"a":{payload./x},"b":"{payload./x}"}"#,
+            r#"{"x":"1\"2"}"#,
+            Ok(r#"{"a":"1\"2","b":"1\"2"}"#),
+            "a string is one in both",
+        ),
+        (
+            Place::Json,
+            r#"["{payload./x}"]"#,
+            r#"{"x":{"y":"z"}}"#,
+            Ok(r#"["{\"y\":\"z\"}"]"#),
+            "an object in a string",
+        ),
+        (
+            Place::Text,
+            "{payload./x}",
+            "{}",
+            Err("`{payload./x}` has no value in the payload".into()),
+            "missing",
+        ),
+        (
+            Place::Text,
+            "{payload./x}",
+            "x",
+            Err("`{payload./x}` has no value: the payload is not JSON".into()),
+            "not JSON",
+        ),
+        (
+            Place::Query,
+            "{payload}",
+            "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            Err("a query would be longer than 64 bytes".into()),
+            "the limit",
+        ),
+        (
+            Place::Text,
+            "{payload}",
+            "",
+            Ok(""),
+            "empty is fine in a body",
+        ),
+    ];
+    for (place, text, payload, expected, reason) in cases {
+        let rendered = render(text, place, &message("nodes/7/a", payload.to_owned()));
+        let rendered = rendered.map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(rendered, expected.map(str::to_owned), "{text}: {reason}");
+    }
+}
+
+#[test]
+fn levels_of_the_rest_stay_segments_and_each_is_checked() {
+    let cases = [
+        ("nodes/7/a/b c", Ok("/f/a/b%20c"), "segments"),
+        (
+            "nodes/7/a//b",
+            Err("`{rest}` is empty or has an empty level, which can not be a path segment"),
+            "empty",
+        ),
+        (
+            "nodes/7/a/..",
+            Err("`{rest}` would make a path segment `..`"),
+            "up",
+        ),
+        (
+            "nodes/7/./b",
+            Err("`{rest}` would make a path segment `.`"),
+            "here",
+        ),
+        (
+            "nodes/7/a/%2e%2e/b",
+            Ok("/f/a/%252e%252e/b"),
+            "an escape is not one",
+        ),
+    ];
+    for (topic, expected, reason) in cases {
+        let rendered = render("/f/{rest}", Place::Path, &message(topic, ""));
+        let rendered = rendered.map(|bytes| String::from_utf8(bytes).unwrap());
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        assert_eq!(rendered, expected, "{topic}: {reason}");
+    }
+}
+
+#[test]
+fn a_captured_host_is_one_label() {
+    let why = "`{id}` is not a host label of lower-case letters, digits and inner `-`";
+    let long = "a".repeat(64);
+    let cases = [
+        ("expired", true),
+        ("a", true),
+        ("a-1", true),
+        ("evil.example", false),
+        ("x@evil", false),
+        ("x:1", false),
+        ("-a", false),
+        ("a-", false),
+        ("xn--a", false),
+        ("A", false),
+        ("é", false),
+        ("", false),
+        (&long, false),
+    ];
+    for (label, valid) in cases {
+        let topic = format!("nodes/{label}/x");
+        let rendered = render("{id}.badssl.com", Place::Host, &message(&topic, ""));
+        let expected = if valid {
+            Ok(format!("{label}.badssl.com").into_bytes())
+        } else {
+            Err(why.to_owned())
+        };
+        assert_eq!(rendered, expected, "{label}");
+    }
+}
+
+#[test]
+fn a_value_in_a_topic_is_one_level() {
+    let why = "holds `/`, `+`, `#` or NUL, which can not stand in a topic level";
+    let cases = [
+        ("kitchen", Ok("r/kitchen".to_owned())),
+        ("", Err("`{client}` is empty".to_owned())),
+        ("a/b", Err(format!("`{{client}}` {why}"))),
+        ("+", Err(format!("`{{client}}` {why}"))),
+        ("a#", Err(format!("`{{client}}` {why}"))),
+        ("a\0", Err(format!("`{{client}}` {why}"))),
+    ];
+    for (client, expected) in cases {
+        let message = message("nodes/7/a", "");
+        let rendered = render_as("r/{client}", Place::Topic, &message, &publisher(client));
+        let rendered = rendered.map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(rendered, expected, "{client:?}");
+    }
+}
+
+#[test]
+fn a_template_that_can_not_work_is_refused_with_a_remedy() {
+    let body = "`{id}`, `{rest}`, `{user}`, `{client}`, `{gateway}`, `{message_id}`, `{topic}`, `{time}`, `{payload}`";
+    let topic = "`{id}`, `{user}`, `{client}`, `{gateway}`, `{message_id}`";
+    let not_json = "the body is not JSON around its placeholders; correct it, with a placeholder in place of a value or inside of a string";
+    let cases = [
+        (Place::Text, "{ID} {nod}", format!("`{{nod}}` is not a value; write one of {body}")),
+        (Place::Text, "{body}", format!("`{{body}}` can not stand in a body; write one of {body}")),
+        (Place::Text, "{secret}", format!("`{{secret}}` is not a value; write one of {body}")),
+        (Place::Text, "{id", "`{id` has no `}`; close it, or write `{{` for a `{` before a letter".into()),
+        (Place::Text, "{payload.x}", "`x` is not a JSON pointer; write `/x`".into()),
+        (Place::Header, "{secret.x}", "secret `x` is not defined; add [secret.x]".into()),
+        (Place::Header, "a\nb", "`a\\nb` holds a character that can not stand in a header; write ASCII without control characters".into()),
+        (Place::Path, "/{secret.token}", "`{secret.token}` would show a secret in a path; use secrets in headers, query and body only".into()),
+        (Place::Topic, "r/{secret.token}", "`{secret.token}` would show a secret in a topic; use secrets in headers, query and body only".into()),
+        (Place::Host, "{secret.token}.a.b", "`{secret.token}` would show a secret in a host name; use secrets in headers, query and body only".into()),
+        (Place::Topic, "r/{rest}", format!("`{{rest}}` may be several levels, which can not stand in a topic; write one of {topic}")),
+        (Place::Topic, "r/{payload}", format!("`{{payload}}` can not stand in a topic; write one of {topic}")),
+        (Place::Topic, "r/+/{id}", "`r/+/` holds `+`, `#` or NUL, which can not stand in a topic; write a placeholder".into()),
+        (Place::Topic, "$x/{id}", "the topic starts with `$`, which is the broker's; write another".into()),
+        (Place::Topic, "", "the topic is empty; write one such as `replies/{client}/{outcome}`".into()),
+        (Place::Path, "x/{id}", "the path does not start with `/`; write it from the root".into()),
+        (Place::Path, "/a/../{id}", "the path holds a segment `..`; write the path without it".into()),
+        (Place::Path, "/a?b={id}", "path `/a?b=` holds `?`; write query parameters under `query`".into()),
+        (Place::Path, "/a b", "path `/a b` holds ` `; percent-encode it".into()),
+        (Place::Path, "/%2x{id}", "path `/%2x` holds a `%` that encodes nothing; write `%25`".into()),
+        (Place::Host, "a{id}.b.c", "in `a{id}.b.c` a placeholder is part of a label; make it the whole label".into()),
+        (Place::Host, "{id}.com", "in `{id}.com` fewer than two fixed labels follow the placeholder; write a host such as `{name}.example.com`".into()),
+        (Place::Host, "a.{id}", "in `a.{id}` fewer than two fixed labels follow the placeholder; write a host such as `{name}.example.com`".into()),
+        (Place::Host, "{id}.a..com", "`{id}.a..com` is not a host name; write lower-case letters, digits and `-` between the dots".into()),
+        (Place::Host, "{client}.a.com", "`{client}` can not stand in a host name; write one of `{id}`".into()),
+        (Place::Json, r#"{"a":{time}}"#, r#"`{time}` is text and stands outside of a JSON string; write `"{time}"`"#.into()),
+        (Place::Json, r#"[{secret.token}]"#, r#"`{secret.token}` is text and stands outside of a JSON string; write `"{secret.token}"`"#.into()),
+        (Place::Json, r#"{"a":1{payload}}"#, not_json.into()),
+        (Place::Json, r#"["\{payload}"]"#, not_json.into()),
+        (Place::Json, r#"["\u00{payload}"]"#, not_json.into()),
+        (Place::Json, r#"[{payload}{payload}]"#, not_json.into()),
+    ];
+    for (place, text, message) in cases {
+        assert_eq!(parse_error(text, place), message, "{text}");
+    }
+    let topic = RouteTopic::parse("a/{id}").unwrap();
+    assert_eq!(
+        parse("{secret.token}", &topic, Place::Text, true)
+            .unwrap_err()
+            .0,
+        "`{secret.token}` would show a secret in a reply; use secrets in headers, query and body only"
+    );
+}
+
+#[test]
+fn a_secret_hides_and_is_encoded_for_its_place() {
+    let message = message("nodes/7/a", "");
+    let cases = [
+        (Place::Query, "{secret.token}", "s3cret%22token"),
+        (Place::Json, r#"["{secret.token}"]"#, r#"["s3cret\"token"]"#),
+        (
+            Place::Header,
+            "Bearer {secret.token}",
+            "Bearer s3cret\"token",
+        ),
+    ];
+    let topic = RouteTopic::parse("nodes/{id}/x").unwrap();
+    for (place, text, expected) in cases {
+        assert_eq!(
+            render(text, place, &message),
+            Ok(expected.as_bytes().to_vec())
+        );
+        let template = parse(text, &topic, place, false).unwrap();
+        assert!(template.holds_secret());
+        assert!(!format!("{template:?}").contains("s3cret"), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_that_breaks_its_header_is_refused_without_showing_it() {
+    let secret = |_: &str| Some(Secret::new("tok\nen"));
+    let scope = Scope {
+        place: Place::Header,
+        captures: &[],
+        secret: &secret,
+        reply: false,
+    };
+    assert_eq!(
+        Template::parse("{secret.a}", scope).unwrap_err().0,
+        "secret `a` can not stand in a header: it holds a control character, which can not stand in a header; correct its value"
+    );
+}
+
+#[test]
+fn a_body_written_as_json_is_json() {
+    let cases = [
+        (r#"{"a":1}"#, Place::Json),
+        (" [1]", Place::Json),
+        (r#""{id}""#, Place::Json),
+        ("{}", Place::Json),
+        ("{payload}", Place::Text),
+        ("{{a}", Place::Text),
+        ("t={payload}", Place::Text),
+    ];
+    for (text, place) in cases {
+        assert_eq!(Place::of_body(text), place, "{text}");
+    }
+}
+
+#[test]
+fn a_template_tells_what_stands_in_it() {
+    let topic = RouteTopic::parse("nodes/{id}/x").unwrap();
+    let template = parse("/a/{id}/{user}", &topic, Place::Path, false).unwrap();
+    assert_eq!(template.names(), ["id", "user"]);
+    assert_eq!(template.as_literal(), None);
+    assert_eq!(template.as_str(), "/a/{id}/{user}");
+    assert!(!template.holds_secret());
+    let literal = parse("a b", &topic, Place::Query, false).unwrap();
+    assert_eq!(literal.as_literal(), Some("a b"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_or_is_refused(text in "([{}a-z./\"\\\\]|\\{payload\\}|\\{id\\}|\\PC){0,12}") {
+        let topic = RouteTopic::parse("nodes/{id}/{rest+}").unwrap();
+        for place in [Place::Topic, Place::Path, Place::Query, Place::Header, Place::Json, Place::Text, Place::Host] {
+            let _ = parse(&text, &topic, place, false);
+        }
+    }
+
+    #[test]
+    fn rendering_never_adds_a_segment_or_leaves_the_path(
+        id in "([./\\\\%]|%2e|\\PC){0,6}", payload in prop::collection::vec(any::<u8>(), 0..8)
+    ) {
+        let id = id.replace(['/', '+', '#', '\0'], "");
+        let message = message(&format!("nodes/{id}/a/b"), payload);
+        let path = "/v1/.{id}/{id}x{payload}/{rest}/end";
+        if let Ok(out) = render(path, Place::Path, &message) {
+            let out = String::from_utf8(out).unwrap();
+            let segments: Vec<_> = out.split('/').collect();
+            prop_assert_eq!(segments.len(), 7, "{}", out);
+            prop_assert!(out.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\".contains(&b)));
+            for segment in &segments[1..] {
+                let decoded = percent_encoding::percent_decode_str(segment).collect::<Vec<_>>();
+                prop_assert!(!matches!(&*decoded, b"" | b"." | b".."));
+                prop_assert!(!decoded.contains(&b'/'));
+            }
+        }
+    }
+
+    #[test]
+    fn rendered_json_is_json_of_the_same_shape(payload in any::<String>()) {
+        let message = message("nodes/7/a", payload.clone());
+        if let Ok(out) = render(r#"{"a":"{payload}"}"#, Place::Json, &message) {
+            let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!(value, serde_json::json!({"a": payload}));
+        }
+    }
+
+    #[test]
+    fn a_rendered_header_is_one_line(payload in prop::collection::vec(any::<u8>(), 0..20)) {
+        if let Ok(out) = render("x {payload}", Place::Header, &message("nodes/7/a", payload)) {
+            prop_assert!(out.iter().all(|b| *b == b' ' || b.is_ascii_graphic()));
+        }
+    }
+}
