@@ -244,7 +244,7 @@ fn marked<'a>(values: &Values<'a>) -> Values<'a> {
 
 /// Returns the size of a property block (MQTT 5 §2.2.2), with room for one Subscription
 /// Identifier, which the hub adds.
-fn encoded_len(properties: &Properties) -> usize {
+pub(super) fn encoded_len(properties: &Properties) -> usize {
     const SUBSCRIPTION_ID: usize = 5;
     let content_type = properties
         .content_type
