@@ -165,3 +165,29 @@ codes! {
     BridgeStopping "bridge.stopping" Prepare Gateway "the gateway is shutting down";
     BridgeInternal "bridge.internal" Prepare Gateway "a fault of this program, described in its log";
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_of_a_known_family() {
+        let families = [
+            "tls", "clock", "dns", "connect", "timeout", "http", "reply", "bridge",
+        ];
+        let mut seen = HashSet::new();
+        for code in Code::ALL {
+            let (family, name) = code.as_str().split_once('.').unwrap();
+            assert!(families.contains(&family), "{family}");
+            let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+            assert!(!name.is_empty() && name.chars().all(plain), "{name}");
+            assert!(seen.insert(code.as_str()), "{code:?} stands twice");
+            assert!(!code.meaning().is_empty() && !code.meaning().ends_with('.'));
+            // The least room that captures must leave holds every code, in JSON too.
+            assert!(format!("{{\"ok\":false,\"error\":\"{}\"}}", code.as_str()).len() <= 48);
+        }
+        assert_eq!(seen.len(), Code::ALL.len());
+    }
+}

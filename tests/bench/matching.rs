@@ -2,7 +2,12 @@
 //!
 //! Prints times and the ratio of 1,000 routes to 10; fails where the ratio or the time of one
 //! message is out of bounds. Run with `cargo bench --bench matching`.
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark reads the clock, prints, and may fail"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;

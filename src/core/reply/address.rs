@@ -137,19 +137,25 @@ impl Address {
 
     /// Returns the room that the worst reply has: the longest outcome, the longest code.
     fn least_room(&self, topic: &str) -> usize {
-        let properties = Properties {
-            content_type: Some("application/json".to_owned()),
-            expiry_interval: Some(0),
-            correlation_data: self.correlation.clone(),
-            user_properties: vec![(
-                "code".to_owned(),
-                Code::TlsRevocationUnknown.as_str().to_owned(),
-            )],
-            ..Properties::default()
+        let properties = if self.properties_count {
+            self.longest_properties()
+        } else {
+            Properties::default()
         };
         let marks = topic.matches(MARK).count();
         let topic = topic.len() + marks * (Word::Queued.as_str().len() - MARK.len());
         self.room(topic, &properties)
+    }
+
+    fn longest_properties(&self) -> Properties {
+        let code = Code::TlsRevocationUnknown.as_str();
+        Properties {
+            content_type: Some("application/json".to_owned()),
+            expiry_interval: Some(0),
+            correlation_data: self.correlation.clone(),
+            user_properties: vec![("code".to_owned(), code.to_owned())],
+            ..Properties::default()
+        }
     }
 
     /// The requester may hear the topic, so it can not be another one's by the access rules; what
@@ -236,6 +242,7 @@ fn marked<'a>(values: &Values<'a>) -> Values<'a> {
             status: None,
             detail: "",
             body: &[],
+            selected: false,
             whole: &[],
         }),
         ..*values

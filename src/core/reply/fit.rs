@@ -113,19 +113,14 @@ impl Composer<'_> {
         word: Word,
         detail: &str,
     ) -> Vec<u8> {
-        let body = form::plain_body(answer);
-        let body = if template.place() == Place::Json {
-            answer.body.as_deref().unwrap_or_default()
-        } else {
-            &*body
-        };
         let values = Values {
             reply: Some(ReplyValues {
                 outcome: word.as_str(),
                 code: answer.code(),
                 status: answer.status,
                 detail,
-                body,
+                body: answer.body.as_deref().unwrap_or_default(),
+                selected: answer.selected,
                 whole: answer.response.map_or(&[], |response| &response.body),
             }),
             ..self.values

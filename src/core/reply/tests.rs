@@ -223,7 +223,8 @@ fn a_template_says_what_the_owner_wants() {
 #[test]
 fn what_is_selected_stays_as_it_is() {
     let body = r#"{"t":"a \"b\"","n":1.500,"l":[1, 2]}"#;
-    let cases: [(&[(Option<&str>, &str)], &str, &str); 5] = [
+    type Case<'a> = (&'a [(Option<&'a str>, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 5] = [
         (&[(None, "/t")], r#"a "b""#, r#""a \"b\"""#),
         (&[(None, "/n")], "1.500", "1.500"),
         (&[(None, "/l")], "[1, 2]", "[1, 2]"),
@@ -240,6 +241,16 @@ fn what_is_selected_stays_as_it_is() {
         let object = format!("{{\"ok\":true,\"status\":200,\"body\":{json}}}");
         assert_eq!(one(select(pointers).form(Form::Json), &outcome).1, object);
     }
+}
+
+#[test]
+fn a_template_puts_what_is_selected_into_strings_and_beside_them() {
+    let template = r#"{"raw":{body},"text":"<{body}>"}"#;
+    let outcome = response(200, r#"{"t":"a \"b\""}"#);
+    let told = one(select(&[(None, "/t")]).form_template(template), &outcome);
+    assert_eq!(told.1, r#"{"raw":"a \"b\"","text":"<a \"b\">"}"#);
+    let told = one(select(&[(None, "/t")]).form_template("<{body}>"), &outcome);
+    assert_eq!(told.1, r#"<a "b">"#);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(crate) struct ReplyValues<'a> {
     pub(crate) detail: &'a str,
     /// `{body}`.
     pub(crate) body: &'a [u8],
+    /// Whether `body` is one JSON value that was selected.
+    pub(crate) selected: bool,
     /// What `{body./pointer}` looks into.
     pub(crate) whole: &'a [u8],
 }
@@ -237,7 +239,13 @@ impl<'a> Values<'a> {
                 Some(status) => Value::Plain(status.to_string().into_bytes().into()),
                 None => return Err(Missing::NoSuchValue),
             },
-            Name::Body => Value::Plain(Cow::Borrowed(reply.map_or(&[], |reply| reply.body))),
+            Name::Body => match reply {
+                None => text(""),
+                Some(reply) => match std::str::from_utf8(reply.body) {
+                    Ok(json) if reply.selected => Value::Json(json),
+                    _ => Value::Plain(Cow::Borrowed(reply.body)),
+                },
+            },
             Name::BodyAt(pointer) => {
                 Value::Json(find(reply.map_or(&[], |reply| reply.whole), pointer)?)
             }
