@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::testing::{RouteBuilder, endpoint, message, message_with, publisher, route};
 use super::*;
+use crate::core::hub::ConnectionId;
 use crate::core::message::Properties;
 use crate::core::outcome::Response;
 use crate::core::reply::Form;

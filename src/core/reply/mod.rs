@@ -1,7 +1,7 @@
 //! From an outcome to what the node gets: topic, payload that fits, QoS, retain.
 //!
-//! Decides whether a response is a success ([`answer`]), where the reply goes ([`address`]), how
-//! it looks ([`form`]) and how it is made to fit the node's packet ([`fit`]). When a request is
+//! Decides whether a response is a success (`answer`), where the reply goes (`address`), how
+//! it looks (`form`) and how it is made to fit the node's packet (`fit`). When a request is
 //! made, and who else hears the reply, is left to others.
 
 mod address;

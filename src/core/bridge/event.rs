@@ -1,0 +1,148 @@
+//! What the bridge is told and what it asks for.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::core::endpoint::{Endpoint, Limits};
+use crate::core::hub::ConnectionId;
+use crate::core::message::Message;
+use crate::core::outcome::Outcome;
+use crate::core::request::Request;
+
+/// Who published a message, as far as replies and fairness need to know.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    /// The client ID, as used by the session.
+    pub client: Arc<str>,
+    /// The user, `None` for anonymous.
+    pub user: Option<Arc<str>>,
+    /// The user's own `reply_packet`, in bytes.
+    pub reply_packet: Option<usize>,
+    /// MQTT 5 Maximum Packet Size of the connection.
+    pub maximum_packet: Option<usize>,
+    /// Whether the publisher may subscribe to the message's Response Topic; false without one.
+    pub may_hear_response: bool,
+}
+
+/// What has to be acknowledged to whom. Comes back in [`Action::Acknowledge`] exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The connection the publish came over.
+    pub connection: ConnectionId,
+    /// Its packet identifier.
+    pub packet_id: u16,
+}
+
+/// A number that is unique among the jobs of a process's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub usize);
+
+/// One request to be answered, as a worker gets it.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Comes back with the outcome.
+    pub id: JobId,
+    /// The endpoint to ask.
+    pub endpoint: Arc<Endpoint>,
+    /// What to ask.
+    pub request: Request,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// When the outcome is of no more use.
+    pub deadline: Instant,
+    /// Limits of this attempt.
+    pub limits: Limits,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A client published (or its will was): see [`crate::core::hub::Offer`].
+    Message {
+        /// The message.
+        message: Message,
+        /// Who published it.
+        publisher: Publisher,
+        /// What to acknowledge, `None` at QoS 0 and for wills.
+        ticket: Option<Ticket>,
+        /// Wall clock, seconds since 1970, for `{time}`.
+        unix_time: u64,
+    },
+    /// A worker is done with a job.
+    Finished {
+        /// The job.
+        id: JobId,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// No new jobs from now on; waiting ones are answered `bridge.stopping`.
+    Stop,
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Hand the job to a worker of its endpoint.
+    Start(Job),
+    /// Acknowledge the publish with an MQTT 5 reason code.
+    Acknowledge(Ticket, u8),
+    /// Publish a reply through the hub.
+    Publish(Message),
+    /// Write a line to the log (the shell adds caps and escapes).
+    Report(Report),
+}
+
+/// An event for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A job ended; `code` is `ok` or the failure's code.
+    Settled {
+        /// Route name.
+        route: String,
+        /// Client ID.
+        client: Arc<str>,
+        /// `ok` or a failure code.
+        code: &'static str,
+        /// Detail of a failure, empty for ok.
+        detail: String,
+        /// Fault of the gateway that its owner must fix.
+        gateway_fault: bool,
+    },
+    /// A publish that almost matches a route: same first level, no route takes it.
+    NearMiss {
+        /// Client ID.
+        client: Arc<str>,
+        /// The topic published to.
+        topic: String,
+        /// Name of the nearest route.
+        route: String,
+        /// Its topic as configured.
+        expected: String,
+    },
+    /// A Response Topic that may not be used; the reply went to the route's topic.
+    ResponseTopicRefused {
+        /// Client ID.
+        client: Arc<str>,
+        /// The Response Topic.
+        topic: String,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+/// Per-route counters: received = succeeded + failed + queued + in flight + dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages the route took.
+    pub received: usize,
+    /// Jobs whose reply told a success, whole or in part.
+    pub succeeded: usize,
+    /// Jobs whose reply told a failure, refused ones and `reply.too_large` included.
+    pub failed: usize,
+    /// Jobs that wait.
+    pub queued: usize,
+    /// Jobs with a worker.
+    pub in_flight: usize,
+    /// Stored messages given up to make room.
+    pub dropped: usize,
+}
