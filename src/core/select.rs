@@ -58,8 +58,11 @@ pub(crate) fn find<'j>(text: &'j str, pointer: &str) -> Result<&'j str, Missing>
     let whole: &RawValue = serde_json::from_str(text).map_err(|_| Missing::NotJson)?;
     let mut value = whole.get();
     for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        value = step(value, &token)?;
+        value = if token.contains('~') {
+            step(value, &token.replace("~1", "/").replace("~0", "~"))?
+        } else {
+            step(value, token)?
+        };
     }
     Ok(value)
 }

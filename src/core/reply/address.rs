@@ -11,7 +11,7 @@ use crate::core::template::{ReplyValues, Values};
 use crate::core::topic::{self, Topic, TopicError};
 
 /// Stands for the outcome in a topic until it is known: NUL is in no topic.
-const MARK: &str = "\0";
+const MARK: char = '\0';
 
 /// What captures must leave for the payload: enough for every code in every form.
 const MIN_ROOM: usize = 48;
@@ -143,7 +143,7 @@ impl Address {
             Properties::default()
         };
         let marks = topic.matches(MARK).count();
-        let topic = topic.len() + marks * (Word::Queued.as_str().len() - MARK.len());
+        let topic = topic.len() + marks * (Word::Queued.as_str().len() - MARK.len_utf8());
         self.room(topic, &properties)
     }
 
@@ -237,7 +237,7 @@ fn bad_request(detail: String) -> Failure {
 fn marked<'a>(values: &Values<'a>) -> Values<'a> {
     Values {
         reply: Some(ReplyValues {
-            outcome: MARK,
+            outcome: "\0",
             code: "",
             status: None,
             detail: "",
