@@ -120,14 +120,14 @@ fn welcome(
 ) {
     let refused = admission.borrow_mut().enter(peer.ip()).err();
     if let Some(why) = refused {
-        shared.with(|gateway, now| gateway.journal().turned_away(peer, why, now));
+        shared.note(|journal, now| journal.turned_away(peer, why, now));
         return;
     }
     let place = Place {
         admission: Rc::clone(admission),
         address: peer.ip(),
     };
-    shared.with(|gateway, _| gateway.journal().accepted());
+    shared.note(|journal, _| journal.accepted());
     // Both are wishes: a socket that cannot have them still works.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive());
@@ -135,7 +135,7 @@ fn welcome(
     spawn_local(async move {
         let seat = Cell::new(None);
         if !contain(session::serve(stream, peer, &shared, &seat)).await {
-            shared.with(|gateway, _| gateway.journal().panicked("a client's session"));
+            shared.note(|journal, _| journal.panicked("a client's session"));
         }
         if let Some(id) = seat.get() {
             shared.with(|gateway, now| gateway.leave(id, now));

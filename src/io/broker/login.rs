@@ -106,10 +106,17 @@ mod tests {
 
     use super::*;
 
+    fn some_hash() -> PasswordHash {
+        PasswordHash::Sha256 {
+            salt: vec![0; 8],
+            digest: [0; 32],
+        }
+    }
+
     fn logins(anonymous: Anonymous) -> Logins {
         let user = User {
             name: "kitchen".into(),
-            password: PasswordHash("x".to_owned()),
+            password: some_hash(),
             rules: Arc::default(),
             reply_packet: Some(512),
         };
@@ -166,6 +173,6 @@ mod tests {
         };
         assert_eq!(identity.user.as_deref(), Some("kitchen"));
         assert_eq!(identity.reply_packet, Some(512));
-        assert_eq!(hash, PasswordHash("x".to_owned()));
+        assert_eq!(hash, some_hash());
     }
 }

@@ -4,7 +4,7 @@
 //! what is written to it. Everything else is the hub's decision.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -37,8 +37,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(1);
 /// Room for one read.
 const READ: usize = 8 * 1024;
-/// Bytes that wait to be written; beyond it nothing is taken from the hub, nor from the client.
-const HIGH_WATER: usize = 32 * 1024;
+/// Packets of one client that are handled before the others get a turn: their own queues must
+/// not overflow meanwhile.
+const BURST: usize = 32;
 /// A shorter start of a packet waits in memory of its own size, a longer one in the buffer that
 /// it was read into.
 const SMALL: usize = 2 * 1024;
@@ -57,36 +58,32 @@ pub(super) async fn serve(
         Ok(Err(error)) => return refuse_undecoded(stream, peer, shared, error).await,
         Err(_) => {
             let what = "no CONNECT within 10 s";
-            return shared.with(|gateway, now| gateway.journal().violation(peer, what, now));
+            return shared.note(|journal, now| journal.violation(peer, what, now));
         }
     };
     let version = connect.version;
-    let Some((id, line)) = enter(connect, &mut stream, peer, shared).await else {
+    let Some(line) = enter(connect, &mut stream, peer, shared).await else {
         return;
     };
-    seat.set(Some(id));
+    seat.set(Some(line.id));
     let now = clock::now();
     let mut session = Session {
         stream,
         shared,
         peer,
-        id,
+        silence: shared.silence(line.id),
         line,
         version,
+        // CONNECT and what follows it may have come in one piece.
+        unread: !input.is_empty(),
         input,
-        output: BytesMut::new(),
-        silence: shared.with(|gateway, _| gateway.silence(id)),
         last_packet: now,
         packet_begun: None,
         stalled: None,
         alarm: Box::pin(sleep_until(now.into())),
         alarm_at: None,
     };
-    // CONNECT and what follows it may have come in one piece.
-    let ended = match session.take_packets(now) {
-        Ok(()) => session.run().await,
-        Err(ended) => ended,
-    };
+    let ended = session.run().await;
     session.finish(ended).await;
 }
 
@@ -113,7 +110,7 @@ async fn enter(
     stream: &mut TcpStream,
     peer: SocketAddr,
     shared: &Rc<Shared>,
-) -> Option<(ConnectionId, Rc<Line>)> {
+) -> Option<Rc<Line>> {
     let credentials = connect.credentials.take();
     match shared.logins().identify(credentials, peer.ip()).await {
         Ok(_) if shared.is_stopping() => {
@@ -129,7 +126,7 @@ async fn enter(
                 reason::BAD_CREDENTIALS => "wrong user name or password",
                 _ => "anonymous clients are not welcome from there",
             };
-            shared.with(|gateway, now| gateway.journal().refused(peer, why, now));
+            shared.note(|journal, now| journal.refused(peer, why, now));
             refuse(stream, connect.version, code).await;
             None
         }
@@ -155,7 +152,7 @@ async fn refuse_undecoded(
             Some((Version::V5, reason::BAD_AUTHENTICATION)),
         ),
     };
-    shared.with(|gateway, now| gateway.journal().violation(peer, what, now));
+    shared.note(|journal, now| journal.violation(peer, what, now));
     if let Some((version, code)) = answer {
         refuse(&mut stream, version, code).await;
     }
@@ -191,6 +188,8 @@ async fn part(stream: &mut TcpStream) {
 enum Turn {
     /// So many bytes were read; 0 at the end of the stream.
     Read(io::Result<usize>),
+    /// Bytes that were read before can be decoded now.
+    Unread,
     /// All that was to be written is, or it cannot be.
     Wrote(io::Result<()>),
     /// There is something to write, or the connection has to go.
@@ -203,15 +202,15 @@ struct Session<'a> {
     stream: TcpStream,
     shared: &'a Rc<Shared>,
     peer: SocketAddr,
-    id: ConnectionId,
     line: Rc<Line>,
     version: Version,
-    /// The start of a packet whose rest is to come; without memory when empty.
+    /// What was read and not decoded; without memory when empty.
     input: BytesMut,
-    /// What the socket has not taken yet; without memory when empty.
-    output: BytesMut,
+    /// Whether `input` may hold whole packets.
+    unread: bool,
     silence: Option<Duration>,
     last_packet: Instant,
+    /// When the first byte of an incomplete packet came.
     packet_begun: Option<Instant>,
     /// When the socket last took something, while there is more for it.
     stalled: Option<Instant>,
@@ -221,80 +220,84 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Serves the client until the connection ends, and tells why.
+    /// Serves the client until the connection ends, and tells why; `None` if the hub knows.
     async fn run(&mut self) -> Option<Ended> {
         loop {
-            self.fill();
+            if self.line.more.get() {
+                self.fill();
+            }
             if self.line.closing.get() {
                 return None;
             }
-            let turn = {
-                let this = &mut *self;
-                std::future::poll_fn(move |context| this.poll_turn(context)).await
-            };
-            // What was rung until now is seen to by `fill`; rings during it need wake nobody.
+            let this = &mut *self;
+            let turn = poll_fn(move |context| this.poll_turn(context)).await;
+            // The task is up: what is rung from here on need not wake it.
             self.line.bell.hush();
             match turn {
-                Turn::Read(Ok(1..)) => {
-                    if let Err(ended) = self.take_packets(clock::now()) {
-                        return ended;
-                    }
-                }
+                Turn::Read(Ok(1..)) => {}
+                Turn::Unread => tokio::task::yield_now().await,
                 Turn::Read(_) | Turn::Wrote(Err(_)) => return Some(Ended::Lost),
-                Turn::Wrote(Ok(())) | Turn::Rung => {}
-                Turn::Late => {
-                    if let Some(ended) = self.overdue(clock::now()) {
-                        return Some(ended);
-                    }
-                }
+                Turn::Wrote(Ok(())) | Turn::Rung => continue,
+                Turn::Late => match self.overdue(clock::now()) {
+                    Some(ended) => return Some(ended),
+                    None => continue,
+                },
+            }
+            if let Err(ended) = self.take_packets() {
+                return Some(ended);
             }
         }
     }
 
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Turn> {
-        if !self.output.is_empty()
-            && let Poll::Ready(result) = self.poll_write(context)
-        {
+        if let Poll::Ready(Some(result)) = self.poll_write(context) {
             return Poll::Ready(Turn::Wrote(result));
         }
         if self.line.bell.poll_rung(context).is_ready() {
             return Poll::Ready(Turn::Rung);
         }
-        if self.output.len() < HIGH_WATER
-            && let Poll::Ready(result) = self.poll_read(context)
-        {
-            return Poll::Ready(Turn::Read(result));
+        if !self.line.is_backed_up() {
+            if self.unread {
+                return Poll::Ready(Turn::Unread);
+            }
+            if let Poll::Ready(result) = self.poll_read(context) {
+                return Poll::Ready(Turn::Read(result));
+            }
         }
         self.poll_alarm(context).map(|()| Turn::Late)
     }
 
-    /// Writes until all is written or the socket takes no more.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.output.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(context, &self.output) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => {
-                    self.output.advance(count);
-                    self.stalled = Some(clock::now());
+    /// Writes until all is written or the socket takes no more; `None` if there is nothing.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
+        let mut output = self.line.output.borrow_mut();
+        if output.is_empty() {
+            return Poll::Ready(None);
+        }
+        while !output.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, &output) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Some(Err(io::ErrorKind::WriteZero.into())));
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(count)) => {
+                    output.advance(count);
+                    self.stalled = None;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Pending => {
-                    if self.stalled.is_none() {
-                        self.stalled = Some(clock::now());
-                    }
+                    self.stalled.get_or_insert_with(clock::now);
                     return Poll::Pending;
                 }
             }
         }
-        self.stalled = None;
-        self.shared.return_output(std::mem::take(&mut self.output));
-        Poll::Ready(Ok(()))
+        let buffer = std::mem::take(&mut *output);
+        self.shared.buffers().return_output(buffer);
+        Poll::Ready(Some(Ok(())))
     }
 
     /// Reads into the buffer that all clients share, behind what was left of the last read.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.is_empty() || self.input.len() <= SMALL {
-            let begun = std::mem::replace(&mut self.input, self.shared.take_input());
+        if self.input.len() <= SMALL {
+            let begun = std::mem::replace(&mut self.input, self.shared.buffers().take_input());
             self.input.extend_from_slice(&begun);
         }
         self.input.reserve(READ);
@@ -305,39 +308,42 @@ impl Session<'_> {
         result
     }
 
-    /// Keeps the start of a packet and gives the shared buffer back.
+    /// Gives the shared buffer back and keeps what is left in memory of its own, if it is little.
     fn put_input_away(&mut self) {
         if self.input.len() <= SMALL {
-            let begun = BytesMut::from(&*self.input);
-            self.shared
-                .return_input(std::mem::replace(&mut self.input, begun));
+            let rest = BytesMut::from(&*self.input);
+            let buffer = std::mem::replace(&mut self.input, rest);
+            self.shared.buffers().return_input(buffer);
         }
     }
 
-    /// Hands the packets that are complete to the hub. The error is why the connection ends,
-    /// `None` in it that the hub knows already.
-    fn take_packets(&mut self, now: Instant) -> Result<(), Option<Ended>> {
+    /// Hands complete packets to the hub, as many as are to be handled at once.
+    fn take_packets(&mut self) -> Result<(), Ended> {
         let max_packet = self.shared.max_packet();
-        let mut any = false;
-        while !self.line.closing.get() {
-            match codec::decode(self.version, &mut self.input, max_packet) {
-                Ok(Some(packet)) => {
-                    any = true;
-                    self.shared
-                        .with(|gateway, now| gateway.receive(self.id, packet, now));
-                }
-                Ok(None) => break,
-                Err(error) => return Err(Some(self.give_up(error))),
+        let mut taken = 0;
+        self.unread = false;
+        loop {
+            if self.line.closing.get() {
+                return Ok(());
             }
+            if taken == BURST || self.line.is_backed_up() {
+                self.unread = true;
+                break;
+            }
+            let packet = codec::decode(self.version, &mut self.input, max_packet)
+                .map_err(|error| self.give_up(error))?;
+            let Some(packet) = packet else { break };
+            taken += 1;
+            self.last_packet = self.shared.with(|gateway, now| {
+                gateway.receive(self.line.id, packet, now);
+                now
+            });
         }
-        if any {
-            self.last_packet = now;
+        if taken > 0 || self.unread {
             self.packet_begun = None;
         }
-        if self.input.is_empty() {
-            self.packet_begun = None;
-        } else if self.packet_begun.is_none() {
-            self.packet_begun = Some(now);
+        if !self.unread && !self.input.is_empty() {
+            self.packet_begun.get_or_insert_with(clock::now);
         }
         self.put_input_away();
         Ok(())
@@ -353,26 +359,14 @@ impl Session<'_> {
             }
         };
         self.shared
-            .with(|gateway, now| gateway.journal().violation(self.peer, what, now));
+            .note(|journal, now| journal.violation(self.peer, what, now));
         ended
     }
 
-    /// Takes packets from the hub, as many as may wait.
+    /// Takes from the hub what did not fit before.
     fn fill(&mut self) {
-        self.line.bell.hush();
-        if self.output.len() >= HIGH_WATER {
-            return;
-        }
-        self.shared.with(|gateway, now| {
-            while self.output.len() < HIGH_WATER
-                && let Some(packet) = gateway.next_packet(self.id, now)
-            {
-                if self.output.is_empty() && self.output.capacity() == 0 {
-                    self.output = self.shared.take_output();
-                }
-                codec::encode(self.version, packet, &mut self.output);
-            }
-        });
+        self.shared
+            .with(|gateway, now| gateway.fill(&self.line, now));
     }
 
     /// Waits for the earliest limit. The alarm is only ever moved to an earlier time: later ones
@@ -414,25 +408,21 @@ impl Session<'_> {
     async fn finish(mut self, ended: Option<Ended>) {
         if let Some(ended) = ended {
             self.shared
-                .with(|gateway, now| gateway.close(self.id, ended, now));
+                .with(|gateway, now| gateway.close(self.line.id, ended, now));
         }
         if ended == Some(Ended::Lost) {
             return;
         }
-        let left = timeout(FAREWELL, async {
+        let write = timeout(FAREWELL, async {
             loop {
-                self.fill();
-                if self.output.is_empty() {
-                    return true;
-                }
                 let this = &mut self;
-                let write = std::future::poll_fn(move |context| this.poll_write(context));
-                if write.await.is_err() {
-                    return false;
+                match poll_fn(move |context| this.poll_write(context)).await {
+                    Some(Ok(())) if self.line.more.get() => self.fill(),
+                    result => return result.is_none_or(|result| result.is_ok()),
                 }
             }
         });
-        if let Ok(true) = left.await {
+        if let Ok(true) = write.await {
             part(&mut self.stream).await;
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -11,15 +11,21 @@ use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
 use crate::core::hub::{ConnectionId, Effect, Ended, Hub, Limits, Offer};
 use crate::core::outcome::Outcome;
-use crate::core::packet::{Connect, Incoming, Outgoing};
+use crate::core::packet::{Connect, Incoming, Version};
 use crate::io::bell::Bell;
+use crate::io::broker::codec;
 use crate::io::broker::login::Logins;
 use crate::io::clock;
 use crate::io::http::workers::Workers;
 use crate::io::log::journal::Journal;
 
 /// A buffer that grew beyond this is freed after use.
-const KEPT_BUFFER: usize = 64 * 1024;
+const KEPT_BUFFER: usize = 128 * 1024;
+/// Bytes that wait to be written to one client; beyond it nothing is taken from the hub for it.
+///
+/// What the hub has for a client is encoded as soon as it is there, so that a burst is bounded by
+/// this and not by the number of messages that a session may queue.
+const HIGH_WATER: usize = 64 * 1024;
 
 /// What a worker sends back.
 #[derive(Debug)]
@@ -31,12 +37,53 @@ pub(crate) struct Finished {
 }
 
 /// The loop's end of one connection.
-#[derive(Default)]
 pub(crate) struct Line {
-    /// Rings when there are packets to write, or the connection has to go.
+    /// Its number.
+    pub(crate) id: ConnectionId,
+    version: Version,
+    /// Rings when there is something to write, or the connection has to go.
     pub(crate) bell: Bell,
     /// Whether the hub wants the connection closed once all is written.
     pub(crate) closing: Cell<bool>,
+    /// Whether the hub may have more to write than fitted.
+    pub(crate) more: Cell<bool>,
+    /// What the socket has not taken yet; without memory when empty.
+    pub(crate) output: RefCell<BytesMut>,
+}
+
+impl Line {
+    /// Returns whether so much waits to be written that nothing is taken from the client.
+    pub(crate) fn is_backed_up(&self) -> bool {
+        self.output.borrow().len() >= HIGH_WATER
+    }
+}
+
+/// One read and one write buffer that all connections use in turn: an idle one holds none.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    input: Cell<BytesMut>,
+    output: Cell<BytesMut>,
+}
+
+impl Buffers {
+    /// Lends the read buffer, or a new one while it is away.
+    pub(crate) fn take_input(&self) -> BytesMut {
+        self.input.take()
+    }
+
+    /// Takes the read buffer back.
+    pub(crate) fn return_input(&self, buffer: BytesMut) {
+        give_back(&self.input, buffer);
+    }
+
+    fn take_output(&self) -> BytesMut {
+        self.output.take()
+    }
+
+    /// Takes the write buffer back.
+    pub(crate) fn return_output(&self, buffer: BytesMut) {
+        give_back(&self.output, buffer);
+    }
 }
 
 /// What all tasks of the loop share. Nothing of it is borrowed across an await.
@@ -49,8 +96,7 @@ pub(crate) struct Shared {
     alarm: Rc<Bell>,
     /// Rings when something that a stop waits for has changed.
     progress: Rc<Bell>,
-    input: Cell<BytesMut>,
-    output: Cell<BytesMut>,
+    buffers: Rc<Buffers>,
 }
 
 impl Shared {
@@ -59,12 +105,11 @@ impl Shared {
         Self {
             alarm: Rc::clone(&gateway.alarm),
             progress: Rc::clone(&gateway.progress),
+            buffers: Rc::clone(&gateway.buffers),
             gateway: RefCell::new(gateway),
             logins,
             max_packet: limits.max_packet,
             connections: limits.clients,
-            input: Cell::default(),
-            output: Cell::default(),
         }
     }
 
@@ -75,6 +120,21 @@ impl Shared {
         let result = run(&mut gateway, now);
         gateway.settle(now);
         result
+    }
+
+    /// Writes to the log; settles nothing.
+    pub(crate) fn note(&self, write: impl FnOnce(&mut Journal, Instant)) {
+        write(&mut self.gateway.borrow_mut().journal, clock::now());
+    }
+
+    /// Returns the buffers that all connections use.
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// Returns how long a connection may stay silent, `None` for ever.
+    pub(crate) fn silence(&self, id: ConnectionId) -> Option<Duration> {
+        self.gateway.borrow().hub.silence(id)
     }
 
     /// Returns who may connect.
@@ -120,26 +180,6 @@ impl Shared {
             self.progress.rung().await;
         }
     }
-
-    /// Lends the read buffer that the clients share: an idle client holds none.
-    pub(crate) fn take_input(&self) -> BytesMut {
-        self.input.take()
-    }
-
-    /// Takes the read buffer back.
-    pub(crate) fn return_input(&self, buffer: BytesMut) {
-        give_back(&self.input, buffer);
-    }
-
-    /// Lends the write buffer that the clients share.
-    pub(crate) fn take_output(&self) -> BytesMut {
-        self.output.take()
-    }
-
-    /// Takes the write buffer back.
-    pub(crate) fn return_output(&self, buffer: BytesMut) {
-        give_back(&self.output, buffer);
-    }
 }
 
 /// Keeps the larger of two buffers, unless it is too large to be kept.
@@ -163,6 +203,7 @@ pub(crate) struct Gateway {
     alarm: Rc<Bell>,
     armed: Option<Instant>,
     progress: Rc<Bell>,
+    buffers: Rc<Buffers>,
     stopping: bool,
 }
 
@@ -180,28 +221,27 @@ impl Gateway {
             alarm: Rc::default(),
             armed: None,
             progress: Rc::default(),
+            buffers: Rc::default(),
             stopping: false,
         }
     }
 
-    /// Returns the log of reports.
-    pub(crate) fn journal(&mut self) -> &mut Journal {
-        &mut self.journal
-    }
-
     /// Enters a client whose credentials were checked.
-    pub(crate) fn connect(
-        &mut self,
-        connect: Connect,
-        who: Identity,
-        now: Instant,
-    ) -> (ConnectionId, Rc<Line>) {
+    pub(crate) fn connect(&mut self, connect: Connect, who: Identity, now: Instant) -> Rc<Line> {
         // Wraps after 2^32 connections on a 32-bit router: none of the first is left by then.
         self.last_id = self.last_id.wrapping_add(1);
-        let (id, line) = (ConnectionId(self.last_id), Rc::<Line>::default());
+        let id = ConnectionId(self.last_id);
+        let line = Rc::new(Line {
+            id,
+            version: connect.version,
+            bell: Bell::default(),
+            closing: Cell::new(false),
+            more: Cell::new(false),
+            output: RefCell::default(),
+        });
         self.lines.insert(id, Rc::clone(&line));
         self.hub.connect(id, connect, who, now);
-        (id, line)
+        line
     }
 
     /// Takes in a packet of a connected client.
@@ -224,14 +264,20 @@ impl Gateway {
         }
     }
 
-    /// Returns the next packet to write to a connection.
-    pub(crate) fn next_packet(&mut self, id: ConnectionId, now: Instant) -> Option<Outgoing> {
-        self.hub.next_packet(id, now)
-    }
-
-    /// Returns how long the connection may stay silent, `None` for ever.
-    pub(crate) fn silence(&self, id: ConnectionId) -> Option<std::time::Duration> {
-        self.hub.silence(id)
+    /// Encodes what the hub has for a connection, as much as may wait.
+    pub(crate) fn fill(&mut self, line: &Line, now: Instant) {
+        let mut output = line.output.borrow_mut();
+        line.more.set(true);
+        while output.len() < HIGH_WATER {
+            let Some(packet) = self.hub.next_packet(line.id, now) else {
+                line.more.set(false);
+                return;
+            };
+            if output.capacity() == 0 {
+                *output = self.buffers.take_output();
+            }
+            codec::encode(line.version, packet, &mut output);
+        }
     }
 
     /// Takes in outcomes.
@@ -266,10 +312,10 @@ impl Gateway {
 
     /// Closes all connections.
     pub(crate) fn close_all(&mut self, ended: Ended, now: Instant) {
-        for (&id, line) in &self.lines {
+        let all: Vec<_> = self.lines.keys().copied().collect();
+        for id in all {
             self.hub.close(id, ended, now);
-            line.closing.set(true);
-            line.bell.ring();
+            self.rouse(id, true, now);
         }
     }
 
@@ -277,17 +323,8 @@ impl Gateway {
     fn settle(&mut self, now: Instant) {
         while let Some(effect) = self.hub.next_effect() {
             match effect {
-                Effect::Wake(id) => {
-                    if let Some(line) = self.lines.get(&id) {
-                        line.bell.ring();
-                    }
-                }
-                Effect::Close(id) => {
-                    if let Some(line) = self.lines.get(&id) {
-                        line.closing.set(true);
-                        line.bell.ring();
-                    }
-                }
+                Effect::Wake(id) => self.rouse(id, false, now),
+                Effect::Close(id) => self.rouse(id, true, now),
                 Effect::Offer(offer) => self.offer(offer, now),
                 Effect::Report(report) => self.journal.hub(&report, now),
             }
@@ -300,6 +337,16 @@ impl Gateway {
         if self.stopping {
             self.progress.ring();
         }
+    }
+
+    /// Has a connection write what there is for it, and then perhaps close.
+    fn rouse(&mut self, id: ConnectionId, closing: bool, now: Instant) {
+        let Some(line) = self.lines.get(&id).map(Rc::clone) else {
+            return;
+        };
+        line.closing.set(line.closing.get() || closing);
+        self.fill(&line, now);
+        line.bell.ring();
     }
 
     fn offer(&mut self, offer: Offer, now: Instant) {

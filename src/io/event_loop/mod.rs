@@ -25,6 +25,7 @@ use crate::core::bridge::Bridge;
 use crate::core::hub::{Ended, Hub};
 use crate::io::broker::listener;
 use crate::io::broker::login::Logins;
+use crate::io::clock;
 use crate::io::http::workers::{OnFinished, Workers};
 use crate::io::signal::Shutdown;
 
@@ -49,7 +50,11 @@ pub(crate) async fn run(
     let routes = &config.routes.routes;
     let reserved = routes.iter().map(|route| route.reply.filter()).collect();
     let hub = Hub::new(config.broker.limits.clone(), reserved);
-    let bridge = Bridge::new(Arc::clone(&config.routes), Arc::clone(&config.gateway));
+    let bridge = Bridge::new(
+        Arc::clone(&config.routes),
+        Arc::clone(&config.gateway),
+        boot(),
+    );
     let logins = Logins::new(&config.broker, &config.users);
     let gateway = Gateway::new(hub, bridge, workers);
     let shared = Rc::new(Shared::new(gateway, logins, &config.broker.limits));
@@ -75,7 +80,7 @@ pub(crate) async fn run(
         () = stop(&shared, config.stop_timeout) => {}
         second = signals.stop() => return Err(RunError::Interrupted(first.max(second))),
     }
-    shared.with(|gateway, _| gateway.journal().summary());
+    shared.note(|journal, _| journal.summary());
     Ok(())
 }
 
@@ -128,7 +133,7 @@ async fn watch(shared: Rc<Shared>) {
 /// Contains a panic of code that runs for all clients: it is counted and the loop goes on.
 fn guard(shared: &Rc<Shared>, place: &str, run: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(run)).is_err() {
-        shared.with(|gateway, _| gateway.journal().panicked(place));
+        shared.note(|journal, _| journal.panicked(place));
     }
 }
 
@@ -142,6 +147,12 @@ pub(crate) async fn contain(task: impl Future<Output = ()>) -> bool {
         }
     })
     .await
+}
+
+/// Tells this start from others in `{message_id}`.
+fn boot() -> u32 {
+    let seconds = clock::unix_time().as_secs() & u64::from(u32::MAX);
+    u32::try_from(seconds).unwrap_or_default()
 }
 
 fn announce(config: &Config, addresses: &[SocketAddr]) {

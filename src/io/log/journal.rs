@@ -212,7 +212,7 @@ impl Journal {
         now: Instant,
     ) {
         if code == "ok" {
-            if self.faults.remove(route).is_some() {
+            if !self.faults.is_empty() && self.faults.remove(route).is_some() {
                 info!("route `{}` works again", escape(route));
             }
             debug!(
