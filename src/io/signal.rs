@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 /// Tells [`crate::run`] when to stop.
 #[derive(Debug)]
@@ -13,17 +13,17 @@ pub struct Shutdown(Source);
 #[derive(Debug)]
 enum Source {
     Signals,
-    Stopper(Arc<Notify>),
+    Stopper(Arc<Semaphore>),
 }
 
 /// Stops a running bridge: once to finish what is in flight, twice to stop at once.
 #[derive(Clone, Debug)]
-pub struct Stopper(Arc<Notify>);
+pub struct Stopper(Arc<Semaphore>);
 
 impl Stopper {
     /// Asks for the stop.
     pub fn stop(&self) {
-        self.0.notify_one();
+        self.0.add_permits(1);
     }
 }
 
@@ -35,14 +35,14 @@ impl Shutdown {
 
     /// Stops when told to.
     pub fn by_hand() -> (Self, Stopper) {
-        let notify = Arc::new(Notify::new());
-        (Self(Source::Stopper(Arc::clone(&notify))), Stopper(notify))
+        let stops = Arc::new(Semaphore::new(0));
+        (Self(Source::Stopper(Arc::clone(&stops))), Stopper(stops))
     }
 
     /// Starts to listen.
     pub(crate) fn listen(self) -> io::Result<Listener> {
         Ok(match self.0 {
-            Source::Stopper(notify) => Listener::Stopper(notify),
+            Source::Stopper(stops) => Listener::Stopper(stops),
             Source::Signals => Listener::Signals {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
@@ -56,7 +56,7 @@ impl Shutdown {
 #[derive(Debug)]
 pub(crate) enum Listener {
     /// Started by [`Shutdown::by_hand`].
-    Stopper(Arc<Notify>),
+    Stopper(Arc<Semaphore>),
     /// Started by [`Shutdown::signals`].
     Signals {
         /// SIGTERM.
@@ -72,8 +72,11 @@ impl Listener {
     /// Waits for the next reason to stop and returns the signal's number; 0 for a [`Stopper`].
     pub(crate) async fn stop(&mut self) -> u8 {
         match self {
-            Self::Stopper(notify) => {
-                notify.notified().await;
+            Self::Stopper(stops) => {
+                // Closed never; each stop counts once.
+                if let Ok(stop) = stops.acquire().await {
+                    stop.forget();
+                }
                 0
             }
             Self::Signals {

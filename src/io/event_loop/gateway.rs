@@ -199,6 +199,8 @@ pub(crate) struct Gateway {
     lines: HashMap<ConnectionId, Rc<Line>>,
     /// Kept between calls for its memory.
     actions: Vec<Action>,
+    /// Connections that have something to write, for the same reason.
+    roused: Vec<ConnectionId>,
     last_id: usize,
     alarm: Rc<Bell>,
     armed: Option<Instant>,
@@ -217,6 +219,7 @@ impl Gateway {
             journal: Journal::default(),
             lines: HashMap::new(),
             actions: Vec::new(),
+            roused: Vec::new(),
             last_id: 0,
             alarm: Rc::default(),
             armed: None,
@@ -315,18 +318,32 @@ impl Gateway {
         let all: Vec<_> = self.lines.keys().copied().collect();
         for id in all {
             self.hub.close(id, ended, now);
-            self.rouse(id, true, now);
         }
     }
 
     /// Executes what hub and bridge have decided, until neither wants anything more.
+    ///
+    /// What there is for a client is taken once all is decided, so that its acknowledgement and
+    /// the reply leave together, in that order.
     fn settle(&mut self, now: Instant) {
-        while let Some(effect) = self.hub.next_effect() {
-            match effect {
-                Effect::Wake(id) => self.rouse(id, false, now),
-                Effect::Close(id) => self.rouse(id, true, now),
-                Effect::Offer(offer) => self.offer(offer, now),
-                Effect::Report(report) => self.journal.hub(&report, now),
+        loop {
+            while let Some(effect) = self.hub.next_effect() {
+                match effect {
+                    Effect::Wake(id) => self.roused.push(id),
+                    Effect::Close(id) => {
+                        if let Some(line) = self.lines.get(&id) {
+                            line.closing.set(true);
+                            self.roused.push(id);
+                        }
+                    }
+                    Effect::Offer(offer) => self.offer(offer, now),
+                    Effect::Report(report) => self.journal.hub(&report, now),
+                }
+            }
+            let Some(id) = self.roused.pop() else { break };
+            if let Some(line) = self.lines.get(&id).map(Rc::clone) {
+                self.fill(&line, now);
+                line.bell.ring();
             }
         }
         if let Some(next) = self.next_timeout()
@@ -337,16 +354,6 @@ impl Gateway {
         if self.stopping {
             self.progress.ring();
         }
-    }
-
-    /// Has a connection write what there is for it, and then perhaps close.
-    fn rouse(&mut self, id: ConnectionId, closing: bool, now: Instant) {
-        let Some(line) = self.lines.get(&id).map(Rc::clone) else {
-            return;
-        };
-        line.closing.set(line.closing.get() || closing);
-        self.fill(&line, now);
-        line.bell.ring();
     }
 
     fn offer(&mut self, offer: Offer, now: Instant) {
