@@ -317,12 +317,22 @@ pub(crate) fn connect_5(id: &str, flags: u8, properties: &[u8]) -> Vec<u8> {
 }
 
 /// PUBLISH of 3.x; the identifier is left out at QoS 0.
-pub(crate) fn publish(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>, qos: u8, id: u16) -> Vec<u8> {
+pub(crate) fn publish(
+    topic: impl AsRef<[u8]>,
+    payload: impl AsRef<[u8]>,
+    qos: u8,
+    id: u16,
+) -> Vec<u8> {
     flagged(topic, payload, qos << 1, id)
 }
 
 /// PUBLISH of 3.x with DUP (8), QoS (2, 4) and RETAIN (1) as they stand in the first byte.
-pub(crate) fn flagged(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>, flags: u8, id: u16) -> Vec<u8> {
+pub(crate) fn flagged(
+    topic: impl AsRef<[u8]>,
+    payload: impl AsRef<[u8]>,
+    flags: u8,
+    id: u16,
+) -> Vec<u8> {
     let mut body = block(topic);
     if flags & 6 != 0 {
         body.extend(id.to_be_bytes());
@@ -332,7 +342,13 @@ pub(crate) fn flagged(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>, flags:
 }
 
 /// PUBLISH of MQTT 5 with properties.
-pub(crate) fn publish_5(topic: &str, payload: &str, flags: u8, id: u16, properties: &[u8]) -> Vec<u8> {
+pub(crate) fn publish_5(
+    topic: &str,
+    payload: &str,
+    flags: u8,
+    id: u16,
+    properties: &[u8],
+) -> Vec<u8> {
     let mut body = block(topic);
     if flags & 6 != 0 {
         body.extend(id.to_be_bytes());

@@ -9,14 +9,16 @@ pub(crate) mod journal;
 use std::fmt;
 use std::io::{self, Write};
 
-use log::Record;
+use log::{LevelFilter, Record};
 
-/// Starts the log. `directives` are a level such as `info`, or what `RUST_LOG` takes.
+/// Starts the log; a second call changes nothing.
 ///
-/// A second call changes nothing.
-pub(crate) fn init(directives: &str) {
+/// Other crates are heard from `warn` on, whatever the level: below it they write URLs with their
+/// query strings, packets and headers.
+pub(crate) fn init(level: LevelFilter) {
     let started = env_logger::Builder::new()
-        .parse_filters(directives)
+        .filter_level(level.min(LevelFilter::Warn))
+        .filter_module(env!("CARGO_CRATE_NAME"), level)
         .format(write_line)
         .try_init();
     if started.is_err() {
