@@ -1,7 +1,7 @@
 //! `check`: what bridge.toml means, or what one message would cause. Sends nothing.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, load};
-use crate::config::{Anonymous, Config, show_duration, show_size};
+use crate::config::{Anonymous, Config, escape, show_duration, show_size};
 use crate::core::bridge::Publisher;
 use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Roots, TlsVersion};
 use crate::core::message::{Message, QoS};
@@ -35,7 +35,11 @@ pub(super) struct Arguments {
 }
 
 /// Validates the configuration and prints what was understood.
-pub(super) fn check(path: &Path, arguments: &Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
+pub(super) fn check(
+    path: &Path,
+    arguments: &Arguments,
+    streams: &mut Streams<'_>,
+) -> io::Result<Exit> {
     let Some((config, warnings)) = load(path, streams)? else {
         return Ok(Exit::Configuration);
     };
@@ -51,19 +55,31 @@ pub(super) fn check(path: &Path, arguments: &Arguments, streams: &mut Streams<'_
     }
 }
 
-fn preview(config: &Config, topic: &str, arguments: &Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
+fn preview(
+    config: &Config,
+    topic: &str,
+    arguments: &Arguments,
+    streams: &mut Streams<'_>,
+) -> io::Result<Exit> {
     let topic = match Topic::parse(topic) {
         Ok(topic) => topic,
         Err(error) => {
-            writeln!(streams.err, "`{}` is not a topic: {error}; correct it", topic.escape_debug())?;
+            writeln!(
+                streams.err,
+                "`{}` is not a topic: {error}; correct it",
+                escape(topic)
+            )?;
             return Ok(Exit::Usage);
         }
     };
     let user = arguments.user.as_deref();
     let known = user.and_then(|name| config.user(name));
     if let (Some(name), None) = (user, known) {
-        let name = name.escape_debug();
-        writeln!(streams.err, "there is no user `{name}`; name one of `mqtt-https-bridge user list`")?;
+        let name = escape(name);
+        writeln!(
+            streams.err,
+            "there is no user `{name}`; name one of `mqtt-https-bridge user list`"
+        )?;
         return Ok(Exit::Failed);
     }
     let publisher = Publisher {
@@ -81,10 +97,16 @@ fn preview(config: &Config, topic: &str, arguments: &Arguments, streams: &mut St
         properties: None,
     };
     let now = crate::io::clock::unix_time().as_secs();
-    let shown = topic.as_str().escape_debug();
-    let preview = match config.routes.preview(&message, &publisher, &config.gateway, now) {
+    let shown = escape(topic.as_str());
+    let preview = match config
+        .routes
+        .preview(&message, &publisher, &config.gateway, now)
+    {
         None => {
-            writeln!(streams.err, "no route takes `{shown}`: it is ordinary MQTT; see `mqtt-https-bridge check`")?;
+            writeln!(
+                streams.err,
+                "no route takes `{shown}`: it is ordinary MQTT; see `mqtt-https-bridge check`"
+            )?;
             return Ok(Exit::Failed);
         }
         Some(Err(failure)) => {
@@ -94,8 +116,13 @@ fn preview(config: &Config, topic: &str, arguments: &Arguments, streams: &mut St
         }
         Some(Ok(preview)) => preview,
     };
-    writeln!(streams.out, "route     {}", preview.route.name.escape_debug())?;
-    writeln!(streams.out, "request   {} {}", preview.method.as_str(), preview.url)?;
+    writeln!(streams.out, "route     {}", escape(&preview.route.name))?;
+    writeln!(
+        streams.out,
+        "request   {} {}",
+        preview.method.as_str(),
+        preview.url
+    )?;
     for (name, value) in &preview.headers {
         writeln!(streams.out, "          {name}: {value}")?;
     }
@@ -132,21 +159,29 @@ fn overview(config: &Config) -> String {
     }
     line("anonymous", anonymous(config));
     for user in &config.users {
-        let (publish, subscribe) = (user.rules.publish.join(", "), user.rules.subscribe.join(", "));
+        let (publish, subscribe) = (
+            user.rules.publish.join(", "),
+            user.rules.subscribe.join(", "),
+        );
         let rules = format!("publishes to {publish}; subscribes to {subscribe}");
-        line("user", format!("{} {rules}", user.name.escape_debug()));
+        line("user", format!("{} {rules}", escape(&user.name)));
     }
     if let Some(file) = &config.broker.users_file {
         line("users file", file.display().to_string());
     }
     for endpoint in &config.endpoints {
-        let _ = writeln!(text, "\nendpoint    {} {}", endpoint.name.escape_debug(), endpoint.url);
+        let _ = writeln!(
+            text,
+            "\nendpoint    {} {}",
+            escape(&endpoint.name),
+            endpoint.url
+        );
         for detail in describe_endpoint(endpoint) {
             let _ = writeln!(text, "            {detail}");
         }
     }
     for (number, route) in (1..).zip(&config.routes.routes) {
-        let _ = writeln!(text, "\nroute {number:<6}{}", route.name.escape_debug());
+        let _ = writeln!(text, "\nroute {number:<6}{}", escape(&route.name));
         for detail in describe_route(route) {
             let _ = writeln!(text, "            {detail}");
         }
@@ -174,7 +209,10 @@ fn describe_endpoint(endpoint: &Endpoint) -> Vec<String> {
         Roots::Bundled => "the bundled roots".into(),
         Roots::System => "the system's roots".into(),
         Roots::Files(files) => {
-            let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+            let names: Vec<_> = files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect();
             format!("only {}", names.join(", "))
         }
     };
@@ -193,8 +231,13 @@ fn describe_endpoint(endpoint: &Endpoint) -> Vec<String> {
         IpVersions::V4 => "IPv4 only",
         IpVersions::V6 => "IPv6 only",
     };
-    let address = endpoint.address.map(|address| format!("connects to {address}; "));
-    details.push(format!("{}{ip}; follows {redirects}", address.unwrap_or_default()));
+    let address = endpoint
+        .address
+        .map(|address| format!("connects to {address}; "));
+    details.push(format!(
+        "{}{ip}; follows {redirects}",
+        address.unwrap_or_default()
+    ));
     if endpoint.captured_host && !endpoint.private_addresses {
         details.push("host from the topic; private addresses are refused".into());
     }
@@ -207,10 +250,20 @@ fn describe_endpoint(endpoint: &Endpoint) -> Vec<String> {
 
 fn describe_route(route: &Route) -> Vec<String> {
     let mut details = Vec::new();
-    let (topic, method, endpoint) = (&route.topic.text, route.method.as_str(), &route.endpoint.name);
-    let port = if route.port == 443 { String::new() } else { format!(":{}", route.port) };
+    let (topic, method, endpoint) = (
+        &route.topic.text,
+        route.method.as_str(),
+        &route.endpoint.name,
+    );
+    let port = if route.port == 443 {
+        String::new()
+    } else {
+        format!(":{}", route.port)
+    };
     let (host, path) = (route.host.as_str(), route.path.as_str());
-    details.push(format!("{topic} → {method} https://{host}{port}{path} ({endpoint})"));
+    details.push(format!(
+        "{topic} → {method} https://{host}{port}{path} ({endpoint})"
+    ));
     if !route.query.is_empty() {
         details.push(format!("query {}", names(&route.query)));
     }
@@ -235,10 +288,19 @@ fn describe_route(route: &Route) -> Vec<String> {
     };
     let retain = if reply.retain { ", retained" } else { "" };
     let packet = show_size(reply.packet);
-    details.push(format!("reply {}: {form}, QoS {qos}{retain}", reply.topic.as_str()));
-    details.push(format!("packets of {packet}, longer replies are {oversize}"));
+    details.push(format!(
+        "reply {}: {form}, QoS {qos}{retain}",
+        reply.topic.as_str()
+    ));
+    details.push(format!(
+        "packets of {packet}, longer replies are {oversize}"
+    ));
     if !reply.select.is_empty() {
-        let pointers: Vec<_> = reply.select.iter().map(|(_, pointer)| pointer.as_str()).collect();
+        let pointers: Vec<_> = reply
+            .select
+            .iter()
+            .map(|(_, pointer)| pointer.as_str())
+            .collect();
         details.push(format!("selects {}", pointers.join(", ")));
     }
     let limits = &route.limits;
@@ -272,7 +334,10 @@ mod tests {
 
     #[test]
     fn statuses_are_shown_as_they_are_written() {
-        assert_eq!(statuses(&[(200, 299), (404, 404), (500, 503)]), "2xx, 404, 500-503");
+        assert_eq!(
+            statuses(&[(200, 299), (404, 404), (500, 503)]),
+            "2xx, 404, 500-503"
+        );
     }
 
     #[test]

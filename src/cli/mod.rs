@@ -31,7 +31,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // A reader that has gone away is no reason to fail differently.
             let _ = error.print();
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
             return exit.into();
         }
     };

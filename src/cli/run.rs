@@ -5,16 +5,20 @@ use std::path::Path;
 
 use log::LevelFilter;
 
+use crate::Shutdown;
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, load};
-use crate::Shutdown;
 
 /// Runs until a signal ends it.
-pub(super) fn run(path: &Path, level: Option<LevelFilter>, streams: &mut Streams<'_>) -> io::Result<Exit> {
+pub(super) fn run(
+    path: &Path,
+    level: Option<LevelFilter>,
+    streams: &mut Streams<'_>,
+) -> io::Result<Exit> {
     let Some((config, warnings)) = load(path, streams)? else {
         return Ok(Exit::Configuration);
     };
-    crate::io::log::init(level.unwrap_or_else(level_from_environment));
+    crate::io::log::init(&directives(level));
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -27,8 +31,11 @@ pub(super) fn run(path: &Path, level: Option<LevelFilter>, streams: &mut Streams
     }
 }
 
-/// Takes a plain level from `RUST_LOG`; filters by module are not for owners of routers.
-fn level_from_environment() -> LevelFilter {
-    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
-    level.unwrap_or(LevelFilter::Info)
+/// Returns what was asked for, else what `RUST_LOG` says, else `info`.
+fn directives(level: Option<LevelFilter>) -> String {
+    let asked = level.map(|level| level.to_string());
+    asked
+        .or_else(|| std::env::var("RUST_LOG").ok())
+        .filter(|directives| !directives.is_empty())
+        .unwrap_or_else(|| "info".into())
 }

@@ -4,9 +4,8 @@
 //! Correlation Data (MQTT 5 §4.10), so no route's reply topic needs to be known.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,9 +18,10 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
 
+use crate::cli::Streams;
 use crate::cli::arguments::duration;
 use crate::cli::exit::Exit;
-use crate::cli::Streams;
+use crate::config::escape;
 use crate::core::endpoint::{Roots, Trust};
 use crate::core::topic::Topic;
 use crate::io::password;
@@ -103,7 +103,9 @@ struct Reply {
 
 /// Publishes, waits, prints.
 pub(super) fn send(arguments: &Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let result = match Exchange::new(arguments) {
         Ok(exchange) => runtime.block_on(exchange.perform(arguments.timeout)),
         Err(refusal) => Err(refusal),
@@ -139,11 +141,17 @@ struct Exchange {
 
 impl Exchange {
     fn new(arguments: &Arguments) -> Result<Self, Refusal> {
-        for topic in [Some(&arguments.topic), arguments.response_topic.as_ref()].into_iter().flatten() {
-            let error = |error| format!("`{}` is not a topic: {error}; correct it", topic.escape_debug());
+        for topic in [Some(&arguments.topic), arguments.response_topic.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            let error = |error| format!("`{}` is not a topic: {error}; correct it", escape(topic));
             Topic::parse(topic).map_err(|e| Refusal::usage(error(e)))?;
         }
-        let random = || password::generate().map_err(|_| Refusal::usage("this machine has no random numbers".into()));
+        let random = || {
+            password::generate()
+                .map_err(|_| Refusal::usage("this machine has no random numbers".into()))
+        };
         let (id, correlation) = (format!("send-{:.12}", random()?), random()?);
         let response_topic = match (&arguments.response_topic, &arguments.user) {
             (Some(topic), _) => topic.clone(),
@@ -193,13 +201,15 @@ impl Exchange {
                 text: format!(
                     "no reply to `{}` within {}; check that a route takes it with \
                      `mqtt-https-bridge check --topic`",
-                    self.topic.escape_debug(),
+                    escape(&self.topic),
                     crate::config::show_duration(timeout)
                 ),
             }),
             Err(_) => {
                 let (broker, timeout) = (&self.broker, crate::config::show_duration(timeout));
-                let text = format!("no answer from a broker at {broker} within {timeout}; check --host and --port");
+                let text = format!(
+                    "no answer from a broker at {broker} within {timeout}; check --host and --port"
+                );
                 Err(Refusal::unavailable(text))
             }
         }
@@ -222,7 +232,13 @@ impl Exchange {
                 Packet::SubAck(ack) => {
                     self.check_subscription(&ack)?;
                     let (topic, payload) = (self.topic.clone(), self.payload.clone());
-                    let published = client.publish_with_properties(topic, self.qos, false, payload, self.properties());
+                    let published = client.publish_with_properties(
+                        topic,
+                        self.qos,
+                        false,
+                        payload,
+                        self.properties(),
+                    );
                     published.await.map_err(closed)?;
                 }
                 Packet::PubAck(ack) => self.check_acknowledgement(ack.reason)?,
@@ -276,7 +292,7 @@ impl Exchange {
                     Some(SubscribeReasonCode::QuotaExceeded) => "quota exceeded",
                     _ => "it gave no usable reason",
                 };
-                let topic = self.response_topic.escape_debug();
+                let topic = escape(&self.response_topic);
                 Err(Refusal::unavailable(format!(
                     "the broker refuses a subscription to `{topic}`: {why}; name a topic that the \
                      user may subscribe to with --response-topic"
@@ -297,7 +313,7 @@ impl Exchange {
             | PubAckReason::UnspecifiedError
             | PubAckReason::ImplementationSpecificError => "it gave no usable reason",
         };
-        let topic = self.topic.escape_debug();
+        let topic = escape(&self.topic);
         Err(Refusal {
             exit: Exit::Failed,
             text: format!(
@@ -316,7 +332,10 @@ impl Exchange {
         }
         let topic = std::str::from_utf8(&publish.topic).ok()?;
         let code = properties.and_then(|properties| {
-            let code = properties.user_properties.iter().find(|(name, _)| name == "code");
+            let code = properties
+                .user_properties
+                .iter()
+                .find(|(name, _)| name == "code");
             code.map(|(_, value)| value.clone())
         });
         let below = topic.strip_prefix(&self.response_topic)?;
@@ -338,7 +357,9 @@ impl Exchange {
             }
             ConnectionError::Io(error) => {
                 let cause = crate::config::io_cause(error);
-                format!("can not reach a broker at {broker}: {cause}; start it, or name another with --host and --port")
+                format!(
+                    "can not reach a broker at {broker}: {cause}; start it, or name another with --host and --port"
+                )
             }
             ConnectionError::Tls(error) => {
                 format!("no TLS connection to {broker}: {error}; check --ca, --host and --port")
@@ -354,9 +375,10 @@ impl Exchange {
 fn explain(code: ConnectReturnCode) -> (&'static str, &'static str) {
     use ConnectReturnCode as Code;
     match code {
-        Code::BadUserNamePassword => {
-            ("bad user name or password", "correct --user and --password-file")
-        }
+        Code::BadUserNamePassword => (
+            "bad user name or password",
+            "correct --user and --password-file",
+        ),
         Code::NotAuthorized => ("not authorized", "give --user and --password-file"),
         Code::ServerBusy | Code::ServerUnavailable | Code::ServiceUnavailable => {
             ("it is busy", "try again later")
@@ -393,7 +415,9 @@ fn read_password(arguments: &Arguments) -> Result<String, Refusal> {
     };
     let text = std::fs::read_to_string(file).map_err(|error| {
         let (file, cause) = (file.display(), crate::config::io_cause(&error));
-        Refusal::usage(format!("{file}: can not be read: {cause}; correct --password-file"))
+        Refusal::usage(format!(
+            "{file}: can not be read: {cause}; correct --password-file"
+        ))
     })?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
@@ -407,8 +431,10 @@ fn tls_configuration(arguments: &Arguments) -> Result<TlsConfiguration, Refusal>
         roots,
         ..Trust::default()
     };
-    let config = crate::io::tls::client_config(&trust).map_err(Refusal::usage)?;
-    Ok(TlsConfiguration::Rustls(Arc::clone(&config)))
+    let client = crate::io::tls::roots::load(&trust.roots)
+        .and_then(|roots| crate::io::tls::client::Client::new(&trust, roots))
+        .map_err(Refusal::usage)?;
+    Ok(TlsConfiguration::Rustls(client.config()))
 }
 
 #[cfg(test)]
@@ -429,7 +455,11 @@ mod tests {
         ];
         for (below, payload, expected, reason) in steps {
             let whole = chunks.add(below, Bytes::from(payload));
-            assert_eq!(whole, expected.map(|text| text.as_bytes().to_vec()), "{reason}");
+            assert_eq!(
+                whole,
+                expected.map(|text| text.as_bytes().to_vec()),
+                "{reason}"
+            );
         }
     }
 }

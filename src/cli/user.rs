@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::cli::exit::Exit;
 use crate::cli::users_file::{self, UsersFile};
 use crate::cli::{Streams, print_errors};
-use crate::config::{PasswordHash, UserFiles, check_name, read_text};
+use crate::config::{PasswordHash, UserFiles, check_name, escape, read_text};
 use crate::io::password;
 
 /// Shortest password that a person may choose.
@@ -50,7 +50,11 @@ pub(super) struct Named {
 }
 
 /// Performs one `user` command.
-pub(super) fn user(config: &Path, command: &Command, streams: &mut Streams<'_>) -> io::Result<Exit> {
+pub(super) fn user(
+    config: &Path,
+    command: &Command,
+    streams: &mut Streams<'_>,
+) -> io::Result<Exit> {
     let files = match UserFiles::locate(config) {
         Ok(files) => files,
         Err(errors) => {
@@ -62,7 +66,10 @@ pub(super) fn user(config: &Path, command: &Command, streams: &mut Streams<'_>) 
     let text = match read_text(&files.file) {
         Ok(text) => text.unwrap_or_default(),
         Err(cause) => {
-            writeln!(streams.err, "{shown}: can not be read: {cause}; correct the file")?;
+            writeln!(
+                streams.err,
+                "{shown}: can not be read: {cause}; correct the file"
+            )?;
             return Ok(Exit::Configuration);
         }
     };
@@ -103,7 +110,10 @@ impl Editor<'_> {
         }
         if self.users.names().contains(name) {
             let shown = &self.shown;
-            writeln!(streams.err, "user `{name}` is already in {shown}; use `user set {name}` for a new password")?;
+            writeln!(
+                streams.err,
+                "user `{name}` is already in {shown}; use `user set {name}` for a new password"
+            )?;
             return Ok(Exit::Failed);
         }
         if let Some(exit) = self.refuse_fixed(name, streams)? {
@@ -113,9 +123,12 @@ impl Editor<'_> {
             return Ok(Exit::Usage);
         };
         let text = self.users.with(name, &password.hash);
-        self.finish(&text, &format!("user `{name}` added to {}", self.shown), streams, |out| {
-            password.print(name, out)
-        })
+        self.finish(
+            &text,
+            &format!("user `{name}` added to {}", self.shown),
+            streams,
+            |out| password.print(name, out),
+        )
     }
 
     fn set(&self, named: &Named, streams: &mut Streams<'_>) -> io::Result<Exit> {
@@ -149,7 +162,7 @@ impl Editor<'_> {
             writeln!(streams.out, "{name}\t{}", self.shown)?;
         }
         for (name, origin) in &self.files.fixed {
-            writeln!(streams.out, "{}\t{origin}", name.escape_debug())?;
+            writeln!(streams.out, "{}\t{origin}", escape(name))?;
         }
         Ok(Exit::Ok)
     }
@@ -158,7 +171,11 @@ impl Editor<'_> {
         let Some((_, origin)) = self.files.fixed.iter().find(|(fixed, _)| fixed == name) else {
             return Ok(None);
         };
-        writeln!(streams.err, "user `{}` is defined at {origin}; change it there", name.escape_debug())?;
+        writeln!(
+            streams.err,
+            "user `{}` is defined at {origin}; change it there",
+            escape(name)
+        )?;
         Ok(Some(Exit::Failed))
     }
 
@@ -169,14 +186,20 @@ impl Editor<'_> {
         if let Some(exit) = self.refuse_fixed(name, streams)? {
             return Ok(Some(exit));
         }
-        let (name, shown) = (name.escape_debug(), &self.shown);
-        writeln!(streams.err, "there is no user `{name}` in {shown}; use `user list` or `user add {name}`")?;
+        let (name, shown) = (escape(name), &self.shown);
+        writeln!(
+            streams.err,
+            "there is no user `{name}` in {shown}; use `user list` or `user add {name}`"
+        )?;
         Ok(Some(Exit::Failed))
     }
 
     fn refuse_foreign(&self, name: &str, streams: &mut Streams<'_>) -> io::Result<Exit> {
-        let (name, shown) = (name.escape_debug(), &self.shown);
-        writeln!(streams.err, "{shown}: user `{name}` is not written as a plain [[user]] block; edit it by hand")?;
+        let (name, shown) = (escape(name), &self.shown);
+        writeln!(
+            streams.err,
+            "{shown}: user `{name}` is not written as a plain [[user]] block; edit it by hand"
+        )?;
         Ok(Exit::Failed)
     }
 
@@ -190,13 +213,20 @@ impl Editor<'_> {
     ) -> io::Result<Exit> {
         if let Err(error) = users_file::replace(&self.files.file, text) {
             let cause = crate::config::io_cause(&error);
-            writeln!(streams.err, "{}: can not be written: {cause}; check the directory's permissions", self.shown)?;
+            writeln!(
+                streams.err,
+                "{}: can not be written: {cause}; check the directory's permissions",
+                self.shown
+            )?;
             return Ok(Exit::Failed);
         }
         writeln!(streams.out, "{what}; restart the bridge to apply it")?;
         print(streams.out)?;
         if let Err(errors) = crate::config::Config::load(self.config) {
-            writeln!(streams.err, "the bridge would not start with this configuration yet:")?;
+            writeln!(
+                streams.err,
+                "the bridge would not start with this configuration yet:"
+            )?;
             print_errors(&errors, streams)?;
         }
         Ok(Exit::Ok)
@@ -218,7 +248,11 @@ impl Password {
             io::stdin().lock().read_line(&mut line)?;
             let chosen = line.trim_end_matches(['\n', '\r']);
             if !(SHORTEST..=LONGEST).contains(&chosen.len()) {
-                writeln!(streams.err, "the password has {} bytes, shortest is {SHORTEST}; choose a longer one or leave --password-stdin out", chosen.len())?;
+                writeln!(
+                    streams.err,
+                    "the password has {} bytes, shortest is {SHORTEST}; choose a longer one or leave --password-stdin out",
+                    chosen.len()
+                )?;
                 return Ok(None);
             }
             password::hash_chosen(chosen).map(|hash| Self { hash, shown: None })
@@ -231,7 +265,8 @@ impl Password {
                 })
             })
         };
-        made.map(Some).map_err(|_| io::Error::other("this machine has no random numbers or memory left"))
+        made.map(Some)
+            .map_err(|_| io::Error::other("this machine has no random numbers or memory left"))
     }
 
     /// Prints a made password with lines to paste into a sketch.
@@ -241,7 +276,13 @@ impl Password {
         };
         let name = name.replace('\\', "\\\\").replace('"', "\\\"");
         writeln!(out, "password, shown this once: {password}\n")?;
-        writeln!(out, "Arduino      mqtt.connect(\"{name}\", \"{name}\", \"{password}\");")?;
-        writeln!(out, "MicroPython  MQTTClient(\"{name}\", gateway, user=\"{name}\", password=\"{password}\")")
+        writeln!(
+            out,
+            "Arduino      mqtt.connect(\"{name}\", \"{name}\", \"{password}\");"
+        )?;
+        writeln!(
+            out,
+            "MicroPython  MQTTClient(\"{name}\", gateway, user=\"{name}\", password=\"{password}\")"
+        )
     }
 }

@@ -47,7 +47,9 @@ impl UsersFile {
             text.push('\n');
         }
         let name = name.replace('\\', "\\\\").replace('"', "\\\"");
-        text.push_str(&format!("\n{BLOCK}\nname = \"{name}\"\npassword = \"{hash}\"\n"));
+        text.push_str(&format!(
+            "\n{BLOCK}\nname = \"{name}\"\npassword = \"{hash}\"\n"
+        ));
         text
     }
 
@@ -64,7 +66,8 @@ impl UsersFile {
             let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
             Some(format!("{indent}password = \"{hash}\"\n"))
         })?;
-        self.verified(text, self.names.clone()).filter(|_| replaced == 1)
+        self.verified(text, self.names.clone())
+            .filter(|_| replaced == 1)
     }
 
     /// Returns the text without a user, `None` if it is not written as expected and has to be
@@ -81,7 +84,11 @@ impl UsersFile {
         let mut found = false;
         for (i, block) in split_blocks(&self.text).into_iter().enumerate() {
             let (own, trailing) = split_trailing(block);
-            let names = if i == 0 { Vec::new() } else { names_in(own, &self.shown).ok()? };
+            let names = if i == 0 {
+                Vec::new()
+            } else {
+                names_in(own, &self.shown).ok()?
+            };
             if names != [name] {
                 edited.push_str(block);
                 continue;
@@ -143,7 +150,8 @@ pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
     };
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let temporary: PathBuf = directory.join(format!(".{name}.{}", std::process::id()));
-    let result = write_whole(&temporary, file, directory, text).and_then(|()| fs::rename(&temporary, file));
+    let result =
+        write_whole(&temporary, file, directory, text).and_then(|()| fs::rename(&temporary, file));
     if let Err(error) = result {
         // What is left of the attempt is of no use to anyone.
         let _ = fs::remove_file(&temporary);
@@ -158,7 +166,11 @@ fn write_whole(temporary: &Path, file: &Path, directory: &Path, text: &str) -> i
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
     let _ = fs::remove_file(temporary);
     let mut options = OpenOptions::new();
-    let mut handle = options.write(true).create_new(true).mode(0o600).open(temporary)?;
+    let mut handle = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
     let (model, permissions) = match fs::metadata(file) {
         Ok(metadata) => {
             let permissions = metadata.permissions();
@@ -220,7 +232,11 @@ mod tests {
     #[test]
     fn a_new_password_changes_one_line() {
         let text = parse(&two_users()).with_password("a", &hash(2)).unwrap();
-        let expected = two_users().replacen(&format!("\"{}\" # old", hash(1)), &format!("\"{}\"", hash(2)), 1);
+        let expected = two_users().replacen(
+            &format!("\"{}\" # old", hash(1)),
+            &format!("\"{}\"", hash(2)),
+            1,
+        );
         assert_eq!(text, expected);
     }
 
@@ -232,7 +248,10 @@ mod tests {
             hash(1)
         );
         assert_eq!(text, expected);
-        assert_eq!(parse(&text).without("b").unwrap(), "# mine\n\n# the garden\n");
+        assert_eq!(
+            parse(&text).without("b").unwrap(),
+            "# mine\n\n# the garden\n"
+        );
     }
 
     #[test]

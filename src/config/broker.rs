@@ -13,8 +13,6 @@ use super::section::{At, Section, quote};
 use super::users::{self, Rule};
 use super::{Anonymous, Broker, value};
 
-/// Deliveries at QoS 1 and 2 in flight to one session.
-const IN_FLIGHT: u16 = 32;
 /// The users file unless `users_file` names another.
 const USERS_FILE: &str = "users.toml";
 
@@ -169,35 +167,54 @@ fn read_listeners(section: Option<&Section<'_>>) -> Vec<SocketAddr> {
 }
 
 fn read_limits(section: Option<&Section<'_>>) -> Limits {
-    let queue = section.and_then(|section| {
-        if section.has("queue") && !section.is_table("queue") {
-            let example = "queue = { messages = 100, bytes = \"64KiB\" }";
-            let origin = section.origin_of("queue");
-            let text = format!("queue is not a table; write `{example}`");
-            section.report.error(&origin, text);
-            return None;
-        }
-        section.table("queue", "broker.queue", "`queue` of [broker]")
-    });
-    let read = |at: Option<At<usize>>, default| at.map_or(default, |at| at.value);
-    let queue = queue.as_ref();
+    let standard = Limits::default();
+    let queue = open_bounds(section, "queue", "broker.queue");
+    let retained = open_bounds(section, "retained", "broker.retained");
+    let (queue, retained) = (queue.as_ref(), retained.as_ref());
+    let number = |section: Option<&Section<'_>>, key: &str, bounds, default| {
+        let read = section.and_then(|section| section.number(key, bounds));
+        read.map_or(default, |at| at.value)
+    };
+    let size = |section: Option<&Section<'_>>, key: &str, bounds, default| {
+        let read = section.and_then(|section| section.size(key, bounds));
+        read.map_or(default, |at| at.value)
+    };
     Limits {
-        clients: read(
-            section.and_then(|s| s.number("max_clients", 1..=10_000)),
-            200,
+        clients: number(section, "max_clients", 1..=10_000, standard.clients),
+        max_packet: size(section, "max_packet", 256..=4 << 20, standard.max_packet),
+        queue_messages: number(queue, "messages", 1..=100_000, standard.queue_messages),
+        queue_bytes: size(queue, "bytes", 1024..=16 << 20, standard.queue_bytes),
+        in_flight: standard.in_flight,
+        offline_sessions: number(
+            section,
+            "offline_sessions",
+            0..=100_000,
+            standard.offline_sessions,
         ),
-        max_packet: read(
-            section.and_then(|s| s.size("max_packet", 256..=4 << 20)),
-            64 << 10,
+        retained_messages: number(
+            retained,
+            "messages",
+            0..=1_000_000,
+            standard.retained_messages,
         ),
-        queue_messages: read(queue.and_then(|q| q.number("messages", 1..=100_000)), 100),
-        queue_bytes: read(
-            queue.and_then(|q| q.size("bytes", 1024..=16 << 20)),
-            64 << 10,
-        ),
-        in_flight: IN_FLIGHT,
-        ..Limits::default()
+        retained_bytes: size(retained, "bytes", 0..=256 << 20, standard.retained_bytes),
     }
+}
+
+/// Opens a table of `messages` and `bytes`.
+fn open_bounds<'a>(
+    section: Option<&Section<'a>>,
+    key: &str,
+    kind: &'static str,
+) -> Option<Section<'a>> {
+    let section = section?;
+    if section.has(key) && !section.is_table(key) {
+        let example = format!("{key} = {{ messages = 100, bytes = \"64KiB\" }}");
+        let text = format!("{key} is not a table; write `{example}`");
+        section.report.error(&section.origin_of(key), text);
+        return None;
+    }
+    section.table(key, kind, &format!("`{key}` of [broker]"))
 }
 
 /// Warns of listeners that nobody can use.

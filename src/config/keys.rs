@@ -24,7 +24,10 @@ pub(super) const SECTIONS: &[&str] = &[
     "gateway", "broker", "user", "defaults", "secret", "endpoint", "route",
 ];
 
-/// Keys that DESIGN names and this release does not know yet: (section, key).
+/// Sections of a users file.
+pub(super) const IN_USERS_FILE: &[&str] = &["user"];
+
+/// Keys that are planned and have no function in this release: (section, key).
 const NOT_BUILT: &[(&str, &str)] = &[
     ("", "upstream"),
     ("", "store"),
@@ -75,11 +78,17 @@ keys! {
         "users_file" "path" "\"users.toml\"" "the file that `user add` writes, beside bridge.toml; it need not exist";
         "max_clients" "number" "200" "connected clients at most";
         "max_packet" "size" "\"64KiB\"" "largest packet a client may send";
-        "queue" "table" "see below" "what waits for one client at most; the oldest is dropped first";
+        "queue" "table" "`{ messages = 100, bytes = \"64KiB\" }`" "what waits for one client at most; the oldest is dropped first";
+        "retained" "table" "`{ messages = 10000, bytes = \"1MiB\" }`" "what the broker retains at most";
+        "offline_sessions" "number" "1000" "sessions without a connection at most; the one that left first is forgotten";
     }
     "broker.queue" {
         "messages" "number" "100" "messages waiting for one client at most";
         "bytes" "size" "\"64KiB\"" "bytes of topic and payload waiting for one client at most";
+    }
+    "broker.retained" {
+        "messages" "number" "10000" "retained messages at most";
+        "bytes" "size" "\"1MiB\"" "bytes of retained topics and payloads at most";
     }
     "user" {
         "name" "text" "required" "the user name";
@@ -179,7 +188,7 @@ pub(super) fn nearest<'k>(
         .into_iter()
         .map(|name| {
             (
-                strsim::damerau_levenshtein(&written.to_lowercase(), name),
+                strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()),
                 name,
             )
         })

@@ -33,6 +33,7 @@ pub use secrets::Environment;
 pub use users::{UserFiles, names_in};
 
 pub(crate) use secrets::io_cause;
+pub(crate) use section::escape;
 pub(crate) use users::{check_name, read_text};
 pub(crate) use value::{duration as parse_duration, show_duration, show_size};
 
@@ -125,8 +126,8 @@ impl Config {
         let shown = path.display().to_string();
         let report = Report::default();
         let config = {
-            let source = Source::new(&shown, text);
-            let table = source.parse(&report);
+            let source = Source::new(&shown, text, &report);
+            let table = source.table();
             let top = Section::top(table.get_ref(), &source, &report, keys::SECTIONS);
             assemble(&top, path, environment)
         };

@@ -19,7 +19,7 @@ use crate::core::template::{Place, Scope, Template};
 use super::endpoints::{self, Defaults, Delivery, Destination, Exchange, Named};
 use super::error::Origin;
 use super::secrets::Secrets;
-use super::section::{At, Section, quote};
+use super::section::{At, Section, escape, quote};
 use super::value::show_duration;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,10 +107,7 @@ fn read_one(
         .and_then(|topic| match RouteTopic::parse(&topic.value) {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                section.report.error(
-                    &topic.origin,
-                    format!("topic {}: {}", quote(&topic.value), error.0),
-                );
+                section.report.error(&topic.origin, with_remedy(error.0));
                 None
             }
         });
@@ -208,7 +205,7 @@ impl<'a> Reader<'a> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
                     "add [endpoint.{}] or correct the name",
-                    written.value.escape_debug()
+                    escape(&written.value)
                 ),
             };
             let (label, name) = (&self.label, quote(&written.value));
@@ -536,10 +533,7 @@ impl<'a> Reader<'a> {
         let mut valid = true;
         for (_, pointer) in &pointers {
             if let Err(error) = select::check(&pointer.value) {
-                self.error(
-                    &pointer.origin,
-                    format!("select {}: {error}", quote(&pointer.value)),
-                );
+                self.error(&pointer.origin, format!("select: {}", with_remedy(error)));
                 valid = false;
             }
         }
@@ -548,6 +542,14 @@ impl<'a> Reader<'a> {
             .map(|(name, pointer)| (name, pointer.value));
         valid.then(|| texts.collect())
     }
+}
+
+/// Adds what to do to an error that only says what is wrong.
+fn with_remedy(error: String) -> String {
+    if error.contains("; ") {
+        return error;
+    }
+    format!("{error}; correct it")
 }
 
 /// Returns a template's text without its placeholders.

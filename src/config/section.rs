@@ -24,17 +24,63 @@ pub(super) struct At<T> {
 }
 
 /// The text of one configuration file.
-pub(super) struct Source<'a> {
+pub(super) struct Source {
     file: std::sync::Arc<str>,
-    text: &'a str,
+    text: String,
 }
 
-impl<'a> Source<'a> {
-    /// Wraps a file's text; `file` is its name in messages.
-    pub(super) fn new(file: &str, text: &'a str) -> Self {
-        Self {
+impl Source {
+    /// Takes a file's text and reports every syntax error; `file` is its name in messages.
+    ///
+    /// Sections with errors are blanked: what a parser makes of the rest of them misleads.
+    pub(super) fn new(file: &str, text: &str, report: &Report) -> Self {
+        let mut source = Self {
             file: file.into(),
-            text,
+            text: text.to_owned(),
+        };
+        if DeTable::parse(text).is_err() {
+            report.set_incomplete();
+            source.text = source.without_broken_sections(report);
+        }
+        source
+    }
+
+    fn without_broken_sections(&self, report: &Report) -> String {
+        let mut sound = String::with_capacity(self.text.len());
+        for section in split_sections(&self.text) {
+            let (_, errors) = DeTable::parse_recoverable(section);
+            if errors.is_empty() {
+                sound.push_str(section);
+            } else {
+                self.report_syntax(errors, sound.len(), report);
+                // Of the same length, so that offsets and lines stay.
+                let blank = |byte| if byte == b'\n' { '\n' } else { ' ' };
+                sound.extend(section.bytes().map(blank));
+            }
+        }
+        let (_, errors) = DeTable::parse_recoverable(&sound);
+        self.report_syntax(errors, 0, report);
+        sound
+    }
+
+    fn report_syntax(&self, errors: Vec<toml::de::Error>, offset: usize, report: &Report) {
+        let mut last = 0;
+        for error in errors {
+            let origin = error
+                .span()
+                .map_or_else(|| self.whole(), |span| self.origin(offset + span.start));
+            let what = error.message().lines().collect::<Vec<_>>().join(", ");
+            if origin.line != last {
+                report.error(&origin, format!("not TOML: {what}; correct the line"));
+            }
+            last = origin.line;
+            // An open bracket makes nonsense of all that follows.
+            if ["array", "inline table", "multi-line"]
+                .iter()
+                .any(|word| what.contains(word))
+            {
+                break;
+            }
         }
     }
 
@@ -55,19 +101,29 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Parses the text and reports every syntax error; what could be understood is returned.
-    pub(super) fn parse(&self, report: &Report) -> Spanned<DeTable<'a>> {
-        let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
-            let origin = error
-                .span()
-                .map_or(self.whole(), |span| self.origin(span.start));
-            let what = error.message().lines().collect::<Vec<_>>().join(", ");
-            report.error(&origin, format!("not TOML: {what}; correct the line"));
-            report.set_incomplete();
-        }
-        table
+    /// Returns what could be understood.
+    pub(super) fn table(&self) -> Spanned<DeTable<'_>> {
+        DeTable::parse_recoverable(&self.text).0
     }
+}
+
+/// Splits before each line that is a section's header.
+fn split_sections(text: &str) -> Vec<&str> {
+    let mut sections = Vec::new();
+    let (mut start, mut offset) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        let name = line
+            .trim_start()
+            .strip_prefix('[')
+            .map(|rest| rest.trim_start_matches('['));
+        if name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic())) {
+            sections.extend(text.get(start..offset));
+            start = offset;
+        }
+        offset += line.len();
+    }
+    sections.extend(text.get(start..));
+    sections
 }
 
 /// One table of a configuration file.
@@ -80,7 +136,7 @@ pub(super) struct Section<'a> {
     /// Where it begins.
     pub(super) origin: Origin,
     table: &'a DeTable<'a>,
-    source: &'a Source<'a>,
+    source: &'a Source,
     /// Where mistakes go.
     pub(super) report: &'a Report,
 }
@@ -89,13 +145,13 @@ impl<'a> Section<'a> {
     /// Opens the top level of a file; `known` are the sections it may have.
     pub(super) fn top(
         table: &'a DeTable<'a>,
-        source: &'a Source<'a>,
+        source: &'a Source,
         report: &'a Report,
         known: &[&'static str],
     ) -> Self {
         let section = Self {
             kind: "",
-            label: "the top level".into(),
+            label: "the file".into(),
             origin: source.whole(),
             table,
             source,
@@ -140,7 +196,7 @@ impl<'a> Section<'a> {
             if known.contains(&name) {
                 continue;
             }
-            let (label, name) = (&self.label, name.escape_debug().to_string());
+            let (label, name) = (&self.label, escape(name));
             let text = if keys::is_not_built(self.kind, &name) {
                 format!("`{name}` in {label} is not built yet; remove it")
             } else if let Some(near) = keys::nearest(&name, known.iter().copied()) {
@@ -166,10 +222,12 @@ impl<'a> Section<'a> {
         found: (&DeValue<'_>, &Origin),
         expected: (&str, &str),
     ) -> Option<T> {
-        let shown = if key == "password" {
-            "not a text".into()
-        } else {
-            show(found.0)
+        let shown = match found.0 {
+            _ if key == "password" => "not a text".into(),
+            DeValue::String(text) if !what_is_text(expected.0) => {
+                format!("the text {}", quote(text))
+            }
+            other => show_typed(other),
         };
         let (what, example) = expected;
         self.report.error(
@@ -232,7 +290,8 @@ impl<'a> Section<'a> {
         let (value, origin) = self.take(key)?;
         let number = integer(value);
         let Some(number) = number else {
-            let example = bounds.start().to_string();
+            let meant = value.as_str().and_then(|text| text.parse().ok());
+            let example = meant.unwrap_or(*bounds.start()).to_string();
             return self.mistyped(key, (value, &origin), ("a whole number", &example));
         };
         if number < *bounds.start() {
@@ -327,7 +386,7 @@ impl<'a> Section<'a> {
         let all = names().collect::<Vec<_>>().join("`, `");
         let near = text.and_then(|text| keys::nearest(text, names()));
         let first = names().next().unwrap_or_default();
-        let (shown, example) = (show(found), near.unwrap_or(first));
+        let (shown, example) = (show_typed(found), near.unwrap_or(first));
         let text =
             format!("{key} is {shown}, expected one of `{all}`; write `{key} = \"{example}\"`");
         self.report.error(&origin, text);
@@ -375,7 +434,7 @@ impl<'a> Section<'a> {
                     texts.push((name, At { value, origin }));
                 }
                 other => {
-                    let label = format!("{key}.{}", name.escape_debug());
+                    let label = format!("{key}.{}", escape(&name));
                     self.mistyped::<()>(&label, (other, &origin), ("a text", "\"…\""));
                 }
             }
@@ -411,9 +470,17 @@ impl<'a> Section<'a> {
         };
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
-        let open = |(name, value): (&'a Spanned<_>, &'a Spanned<_>)| {
+        let open = |(name, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
             let name: &std::borrow::Cow<'_, str> = name.get_ref();
-            let label = format!("[{kind}.{}]", name.escape_debug());
+            if !value.get_ref().is_table() {
+                let origin = self.source.origin(value.span().start);
+                let key = escape(name);
+                let text =
+                    format!("`{key}` stands in [{kind}] itself; write [{kind}.<name>] above it");
+                self.report.error(&origin, text);
+                return None;
+            }
+            let label = format!("[{kind}.{}]", escape(name));
             Some((name.to_string(), self.open(kind, label, value)?))
         };
         entries.into_iter().filter_map(open).collect()
@@ -440,6 +507,19 @@ fn integer(value: &DeValue<'_>) -> Option<usize> {
     usize::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
+/// Returns whether texts are expected, so that one needs no mention of its type.
+fn what_is_text(expected: &str) -> bool {
+    !["a whole number", "true or false"].contains(&expected)
+}
+
+/// Shows a value whose type is wrong.
+fn show_typed(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::Integer(_) | DeValue::Float(_) => format!("the number {}", show(value)),
+        _ => show(value),
+    }
+}
+
 /// Shows a value of the person's own, short and on one line.
 fn show(value: &DeValue<'_>) -> String {
     match value {
@@ -456,14 +536,21 @@ fn show(value: &DeValue<'_>) -> String {
 /// Quotes a text of the person's own in backticks, escaped and cut to one short line.
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 80;
-    let mut shown: String = text
-        .chars()
-        .take(LONGEST)
-        .flat_map(char::escape_debug)
-        .collect();
-    shown = shown.replace("\\\"", "\"").replace("\\'", "'");
+    let mut shown = escape(&text.chars().take(LONGEST).collect::<String>());
     if text.chars().nth(LONGEST).is_some() {
         shown.push('…');
     }
     format!("`{shown}`")
+}
+
+/// Shows a text of the person's own on one line: what does not print is escaped, quotes stay.
+pub(crate) fn escape(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    shown
 }

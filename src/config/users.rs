@@ -56,15 +56,20 @@ impl Users {
         let text = match read_text(file) {
             Ok(text) => text.unwrap_or_default(),
             Err(cause) => {
-                let origin = Source::new(shown, "").whole();
+                let origin = Source::new(shown, "", report).whole();
                 let text = format!("can not be read: {cause}; correct the file or `users_file`");
                 report.error(&origin, text);
                 return;
             }
         };
-        let source = Source::new(shown, &text);
-        let table = source.parse(report);
-        self.read(&Section::top(table.get_ref(), &source, report, &["user"]));
+        let source = Source::new(shown, &text, report);
+        let table = source.table();
+        self.read(&Section::top(
+            table.get_ref(),
+            &source,
+            report,
+            keys::IN_USERS_FILE,
+        ));
     }
 
     fn read_one(&mut self, section: &Section<'_>) -> Option<User> {
@@ -73,46 +78,54 @@ impl Users {
         let password = section.require("password", read_password(section), remedy);
         let reply_packet =
             section.size("reply_packet", SMALLEST_REPLY_PACKET..=LARGEST_REPLY_PACKET);
-        let name = name?;
+        let reply_packet = reply_packet.map(|at| at.value);
+        let name = name.and_then(|name| self.admit(name, section.report));
+        // Rules of a user without a usable name are read too, for their mistakes.
+        let shared: Arc<str> = name.as_deref().unwrap_or("user").into();
+        let (publish, subscribe) = (
+            rules_or(section, "publish", "nodes/{user}/#", &shared),
+            rules_or(section, "subscribe", "replies/{user}/#", &shared),
+        );
+        let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.text.value.clone()).collect();
+        let (name, password) = (name?, password?);
+        let rules = Rules {
+            publish: texts(&publish),
+            subscribe: texts(&subscribe),
+        };
+        self.publish_rules.extend(publish);
+        Some(User {
+            name: name.into(),
+            password,
+            rules: Arc::new(rules),
+            reply_packet,
+        })
+    }
+
+    /// Returns the name if it can be one and is not taken.
+    fn admit(&mut self, name: At<String>, report: &Report) -> Option<String> {
         if let Err(error) = check_name(&name.value) {
-            section.report.error(&name.origin, error);
+            report.error(&name.origin, error);
             return None;
         }
         if let Some(first) = self.names.get(&name.value) {
-            let text = format!(
-                "user {} is already defined at {first}; remove one",
-                quote(&name.value)
-            );
-            section.report.error(&name.origin, text);
+            let shown = quote(&name.value);
+            let text = format!("user {shown} is already defined at {first}; remove one");
+            report.error(&name.origin, text);
             return None;
         }
-        self.names.insert(name.value.clone(), name.origin.clone());
-        let shared: Arc<str> = name.value.as_str().into();
-        let mut rules = |key: &str, default: &str| {
-            let rules = read_rules(section, key, Some(&shared)).unwrap_or_else(|| {
-                let text = At {
-                    value: default.to_owned(),
-                    origin: section.origin.clone(),
-                };
-                expand(text, Some(&shared)).into_iter().collect()
-            });
-            let texts = rules.iter().map(|rule| rule.text.value.clone()).collect();
-            if key == "publish" {
-                self.publish_rules.extend(rules);
-            }
-            texts
-        };
-        let rules = Rules {
-            publish: rules("publish", "nodes/{user}/#"),
-            subscribe: rules("subscribe", "replies/{user}/#"),
-        };
-        Some(User {
-            name: shared,
-            password: password?,
-            rules: Arc::new(rules),
-            reply_packet: reply_packet.map(|at| at.value),
-        })
+        self.names.insert(name.value.clone(), name.origin);
+        Some(name.value)
     }
+}
+
+fn rules_or(section: &Section<'_>, key: &str, default: &str, user: &Arc<str>) -> Vec<Rule> {
+    read_rules(section, key, Some(user)).unwrap_or_else(|| {
+        let text = At {
+            value: default.to_owned(),
+            origin: section.origin.clone(),
+        };
+        expand(text, Some(user)).into_iter().collect()
+    })
 }
 
 fn read_password(section: &Section<'_>) -> Option<PasswordHash> {
@@ -244,8 +257,8 @@ impl UserFiles {
         let shown = path.display().to_string();
         let report = Report::default();
         let text = super::read_main(path, &report).unwrap_or_default();
-        let source = Source::new(&shown, &text);
-        let table = source.parse(&report);
+        let source = Source::new(&shown, &text, &report);
+        let table = source.table();
         let top = Section::top(table.get_ref(), &source, &report, keys::SECTIONS);
         let directory = super::directory_of(path);
         let section = top.table("broker", "broker", "[broker]");
@@ -265,9 +278,14 @@ pub fn names_in(text: &str, shown: &str) -> Result<Vec<String>, Vec<ConfigError>
     let report = Report::default();
     let mut users = Users::default();
     {
-        let source = Source::new(shown, text);
-        let table = source.parse(&report);
-        users.read(&Section::top(table.get_ref(), &source, &report, &["user"]));
+        let source = Source::new(shown, text, &report);
+        let table = source.table();
+        users.read(&Section::top(
+            table.get_ref(),
+            &source,
+            &report,
+            keys::IN_USERS_FILE,
+        ));
     }
     report.finish(shown)?;
     Ok(users

@@ -77,6 +77,11 @@ impl Client {
         ClientConnection::new(Arc::clone(&self.config), server.clone())
     }
 
+    /// Returns the configuration, for protocols other than HTTPS.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// Returns the roots it trusts.
     pub(crate) fn roots(&self) -> &RootCertStore {
         &self.roots

@@ -1,0 +1,156 @@
+//! Who may name whom, found by searching the sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// All Rust files below a folder.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert_ne!(files, Vec::<PathBuf>::new(), "{folder} holds no source");
+    files
+}
+
+/// A file's code: no comments, and nothing from the tests at its end on.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    text.split("\n#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap()
+        .lines()
+        .map(|line| line.split("//").next().unwrap())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Whether a path such as `rumqttd::` stands in code, and not as the end of a longer name.
+fn names(code: &str, path: &str) -> bool {
+    code.match_indices(path).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+/// Files outside of tests, as paths from `src/`.
+fn offenders(folder: &str, path: &str, allowed: &[&str]) -> Vec<String> {
+    sources(folder)
+        .into_iter()
+        .filter(|file| !file.components().any(|part| part.as_os_str() == "tests"))
+        .filter(|file| !file.ends_with("tests.rs") && !file.ends_with("testing.rs"))
+        .filter(|file| names(&code(file), path))
+        .map(|file| file.strip_prefix("src").unwrap().display().to_string())
+        .filter(|file| !allowed.iter().any(|place| file.starts_with(place)))
+        .collect()
+}
+
+#[test]
+fn core_is_pure() {
+    let forbidden = [
+        ("crate::config", "validated configuration comes in as core's own types"),
+        ("crate::io", "the shell depends on core, not the other way round"),
+        ("crate::cli", "nobody depends on the command line"),
+        ("Instant::now", "time comes in as an argument"),
+        ("SystemTime", "time comes in as an argument"),
+        ("std::net::Tcp", "no sockets"),
+        ("std::net::Udp", "no sockets"),
+        ("std::fs", "no files"),
+        ("std::env::", "no environment"),
+        ("std::thread", "no threads"),
+        ("std::process", "no processes"),
+        ("log::", "no logging: reports are values"),
+        ("println!", "no output"),
+        ("tokio", "no runtime"),
+        ("rumqttd", "packets are core's own"),
+        ("rumqttc", "no client"),
+        ("rustls", "no TLS"),
+        ("ureq", "no HTTP"),
+    ];
+    for (path, reason) in forbidden {
+        let found = offenders("src/core", path, &[]);
+        assert_eq!(found, Vec::<String>::new(), "`{path}` in core: {reason}");
+    }
+}
+
+#[test]
+fn config_and_io_know_nothing_of_what_calls_them() {
+    for (folder, path) in [
+        ("src/config", "crate::io"),
+        ("src/config", "crate::cli"),
+        ("src/io", "crate::cli"),
+    ] {
+        assert_eq!(offenders(folder, path, &[]), Vec::<String>::new(), "`{path}` in {folder}");
+    }
+}
+
+#[test]
+fn each_foreign_crate_is_named_in_one_place() {
+    let places: [(&str, &[&str]); 10] = [
+        ("rumqttd::", &["io/broker/codec"]),
+        ("rumqttc::", &["cli/send"]),
+        ("ureq::", &["io/http/"]),
+        ("rustls::", &["io/tls/"]),
+        ("x509_cert::", &["io/tls/"]),
+        ("webpki_roots::", &["io/tls/"]),
+        ("clap::", &["cli/"]),
+        ("toml::", &["config/"]),
+        ("argon2::", &["io/password.rs"]),
+        ("env_logger::", &["io/log"]),
+    ];
+    for (path, allowed) in places {
+        assert_eq!(offenders("src", path, allowed), Vec::<String>::new(), "`{path}` beside {allowed:?}");
+        assert_ne!(offenders("src", path, &[]), Vec::<String>::new(), "`{path}` is named nowhere");
+    }
+}
+
+#[test]
+fn clocks_are_read_in_one_place() {
+    for path in ["Instant::now", "SystemTime::now"] {
+        assert_eq!(offenders("src", path, &["io/clock.rs"]), Vec::<String>::new(), "{path}");
+    }
+}
+
+#[test]
+fn the_top_level_holds_what_was_agreed_and_nothing_else() {
+    let agreed = [
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "bridge.toml",
+        "openwrt-package",
+        "src",
+        "tests",
+    ];
+    // What a build or a run leaves behind is ignored by git and by this test.
+    let left_behind = ["target", "users.toml"];
+    let mut found: Vec<String> = fs::read_dir(".")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.') && !left_behind.contains(&name.as_str()))
+        // The package comes with a later change.
+        .filter(|name| name != "openwrt-package")
+        .collect();
+    found.sort();
+    let expected: Vec<_> = agreed.iter().filter(|name| **name != "openwrt-package").collect();
+    assert_eq!(found, expected.into_iter().map(ToString::to_string).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_module_opens_with_what_it_decides() {
+    for file in sources("src") {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//! "), "{} has no module documentation", file.display());
+    }
+}
