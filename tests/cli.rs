@@ -1,0 +1,556 @@
+//! The built program in a clean environment: exit codes, what it prints, what it writes.
+
+#[path = "support/temp_dir.rs"]
+mod temp_dir;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use temp_dir::TempDir;
+
+const ROUTE: &str = r#"
+[broker]
+listen = ["127.0.0.1:0"]
+
+[secret.token]
+file = "token"
+
+[endpoint.closed]
+url = "https://localhost:1"
+address = "127.0.0.1"
+headers = { authorization = "Bearer {secret.token}" }
+
+[[route]]
+name = "the owner's route"
+topic = "nodes/{node}/get/{id}"
+endpoint = "closed"
+path = "/things/{id}"
+reply = "replies/{node}/get/{outcome}"
+"#;
+
+fn program(folder: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-https-bridge"));
+    command
+        .env_clear()
+        .current_dir(folder.path())
+        .stdin(Stdio::null());
+    command
+}
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+}
+
+fn run(folder: &TempDir, arguments: &[&str]) -> Ended {
+    program(folder).args(arguments).output().unwrap().into()
+}
+
+fn run_with_input(folder: &TempDir, arguments: &[&str], input: &str) -> Ended {
+    let mut command = program(folder);
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that refuses before it reads has closed its end.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap().into()
+}
+
+fn configured() -> TempDir {
+    let folder = TempDir::new();
+    folder.write("bridge.toml", ROUTE);
+    folder.write("token", "hunter2\n");
+    restrict(&folder, "token");
+    folder
+}
+
+fn restrict(folder: &TempDir, name: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.path().join(name);
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn help_lists_commands_and_exit_codes() {
+    let ended = run(&TempDir::new(), &["--help"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    for expected in [
+        "run ",
+        "check",
+        "probe",
+        "send",
+        "user",
+        "   78  bridge.toml",
+        "  124  no reply",
+    ] {
+        assert!(
+            ended.out.contains(expected),
+            "{expected} is not in\n{}",
+            ended.out
+        );
+    }
+    let version = run(&TempDir::new(), &["--version"]);
+    assert_eq!(
+        version.out,
+        format!("mqtt-https-bridge {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn arguments_that_make_no_sense_exit_with_64() {
+    let cases: [&[&str]; 8] = [
+        &["frobnicate"],
+        &["check", "--payload", "x"],
+        &["send"],
+        &["send", "a/#"],
+        &["send", "a", "--timeout", "soon"],
+        &["send", "a", "--password", "x"],
+        &["user"],
+        &["--log-level", "loud"],
+    ];
+    for arguments in cases {
+        let ended = run(&TempDir::new(), arguments);
+        assert_eq!(
+            (ended.code, ended.out.as_str()),
+            (Some(64), ""),
+            "{arguments:?}: {ended:?}"
+        );
+        assert_ne!(ended.err, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_command_reports_all_configuration_errors_and_exits_with_78() {
+    let folder = TempDir::new();
+    folder.write(
+        "bridge.toml",
+        "[gateway]\nnmae = \"x\"\n[broker]\nlisten = []\n",
+    );
+    let expected = "bridge.toml:2: unknown key `nmae` in [gateway]; did you mean `name`?\n\
+                    bridge.toml:4: listen is empty; write `listen = [\"127.0.0.1:1883\"]`\n";
+    for arguments in [&[][..], &["run"], &["check"], &["check", "--topic", "a"]] {
+        let ended = run(&folder, arguments);
+        assert_eq!(
+            (ended.code, ended.err.as_str()),
+            (Some(78), expected),
+            "{arguments:?}"
+        );
+        assert_eq!(ended.out, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn without_a_configuration_the_error_says_where_one_belongs() {
+    let ended = run(&TempDir::new(), &["check", "--config", "conf/bridge.toml"]);
+    assert_eq!(ended.code, Some(78));
+    assert_eq!(
+        ended.err,
+        "conf/bridge.toml: there is no such file; create it or name another with --config\n"
+    );
+}
+
+#[test]
+fn check_prints_what_it_understood_and_no_secret() {
+    let folder = configured();
+    let ended = run(&folder, &["check"]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
+    let expected = "\
+file        bridge.toml is valid
+gateway     HOST
+listener    127.0.0.1:0 (MQTT 3.1, 3.1.1 and 5)
+anonymous   clients on this machine, which publish to # and subscribe to #
+users file  users.toml
+
+endpoint    closed https://localhost:1
+            trusts the bundled roots; TLS 1.2 or later
+            connects to 127.0.0.1; IPv4 and IPv6; follows redirects to the same origin
+            2 requests at a time, 100 jobs at most, 25 of one client
+
+route 1     the owner's route
+            nodes/{node}/get/{id} → GET https://localhost:1/things/{id} (closed)
+            headers authorization
+            reply replies/{node}/get/{outcome}: plain, QoS 1
+            packets of 256B, longer replies are an error
+            success 2xx; timeout 5s, deadline 12s, responses up to 64KiB
+";
+    let host = ended
+        .out
+        .lines()
+        .nth(1)
+        .unwrap()
+        .replace("gateway     ", "");
+    assert_eq!(ended.out.replace(&host, "HOST"), expected);
+}
+
+#[test]
+fn check_shows_the_request_of_a_message_without_its_secret() {
+    let folder = configured();
+    let ended = run(
+        &folder,
+        &["check", "--topic", "nodes/n1/get/a b", "--payload", "x"],
+    );
+    let expected = "\
+route     the owner's route
+request   GET https://localhost:1/things/a%20b
+          authorization: Bearer ***
+reply     replies/n1/get/ok
+          replies/n1/get/error
+";
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (Some(0), expected),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn check_says_why_a_message_makes_no_request() {
+    let folder = configured();
+    let cases = [
+        (
+            "elsewhere",
+            "",
+            "no route takes `elsewhere`: it is ordinary MQTT; see `mqtt-https-bridge check`\n",
+        ),
+        (
+            "nodes/n1/get/..",
+            "answer    bridge.bad_request - `{id}` would make a path segment `..`\n",
+            "",
+        ),
+    ];
+    for (topic, out, err) in cases {
+        let ended = run(&folder, &["check", "--topic", topic]);
+        assert_eq!(
+            (ended.code, ended.out.as_str(), ended.err.as_str()),
+            (Some(1), out, err)
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let folder = configured();
+    let mut command = program(&folder);
+    command
+        .arg("check")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn users_are_added_changed_listed_and_removed() {
+    use std::os::unix::fs::PermissionsExt;
+    // A secret that is not there yet does not stand in the way.
+    let folder = configured();
+    std::fs::remove_file(folder.path().join("token")).unwrap();
+    let added = run(&folder, &["user", "add", "kitchen"]);
+    assert_eq!(added.code, Some(0), "{added:?}");
+    assert!(
+        added
+            .err
+            .starts_with("the bridge would not start with this configuration yet:\n")
+    );
+    folder.write("token", "hunter2\n");
+    restrict(&folder, "token");
+
+    let lines: Vec<_> = added.out.lines().collect();
+    assert_eq!(
+        lines[0],
+        "user `kitchen` added to users.toml; restart the bridge to apply it"
+    );
+    let password = lines[1]
+        .strip_prefix("password, shown this once: ")
+        .unwrap();
+    assert_eq!(password.len(), 26);
+    assert!(
+        lines[3].ends_with(&format!("(\"kitchen\", \"kitchen\", \"{password}\");")),
+        "{added:?}"
+    );
+    let text = folder.read("users.toml");
+    assert!(
+        !text.contains(password) && text.contains("password = \"$sha256$"),
+        "{text}"
+    );
+    let mode = std::fs::metadata(folder.path().join("users.toml"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let again = run(&folder, &["user", "add", "kitchen"]);
+    assert_eq!(
+        (again.code, again.err.as_str()),
+        (
+            Some(1),
+            "user `kitchen` is already in users.toml; use `user set kitchen` for a new password\n"
+        )
+    );
+    let garden = run_with_input(
+        &folder,
+        &["user", "add", "garden", "--password-stdin"],
+        "correct horse\n",
+    );
+    assert_eq!(
+        (garden.code, garden.out.as_str(), garden.err.as_str()),
+        (
+            Some(0),
+            "user `garden` added to users.toml; restart the bridge to apply it\n",
+            ""
+        )
+    );
+    assert!(
+        folder
+            .read("users.toml")
+            .contains("password = \"$argon2id$v=19$m=2048,t=2,p=1$")
+    );
+    let listed = run(&folder, &["user", "list"]);
+    assert_eq!(listed.out, "kitchen\tusers.toml\ngarden\tusers.toml\n");
+
+    let before = folder.read("users.toml");
+    let set = run(&folder, &["user", "set", "kitchen"]);
+    assert_eq!(set.code, Some(0), "{set:?}");
+    assert_ne!(folder.read("users.toml"), before);
+    let removed = run(&folder, &["user", "remove", "garden"]);
+    assert_eq!(
+        (removed.code, removed.out.as_str()),
+        (
+            Some(0),
+            "user `garden` removed from users.toml; restart the bridge to apply it\n"
+        )
+    );
+    assert_eq!(run(&folder, &["user", "list"]).out, "kitchen\tusers.toml\n");
+    let names: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with('.'))
+        .collect();
+    assert_eq!(
+        names,
+        Vec::<String>::new(),
+        "temporary files are left behind"
+    );
+}
+
+#[test]
+fn users_that_can_not_be_are_refused() {
+    let folder = configured();
+    let cases: [(&[&str], i32, &str); 4] = [
+        (
+            &["user", "add", "a/b"],
+            64,
+            "user name `a/b` holds `/`, `+` or `#`, which mean something in topics; choose another name\n",
+        ),
+        (
+            &["user", "remove", "nobody"],
+            1,
+            "there is no user `nobody` in users.toml; use `user list` or `user add nobody`\n",
+        ),
+        (
+            &["user", "set", "nobody"],
+            1,
+            "there is no user `nobody` in users.toml; use `user list` or `user add nobody`\n",
+        ),
+        (
+            &["user", "add", "a", "--password-stdin"],
+            64,
+            "the password has 0 bytes, shortest is 8; choose a longer one or leave --password-stdin out\n",
+        ),
+    ];
+    for (arguments, code, err) in cases {
+        let ended = run(&folder, arguments);
+        assert_eq!(
+            (ended.code, ended.err.as_str()),
+            (Some(code), err),
+            "{arguments:?}"
+        );
+    }
+    assert!(!folder.path().join("users.toml").exists());
+}
+
+/// The daemon, stopped and waited for on drop.
+struct Daemon {
+    child: Child,
+    port: String,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Daemon {
+    fn start(folder: &TempDir) -> Self {
+        let mut command = program(folder);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let port = loop {
+            let line = lines.recv_timeout(Duration::from_secs(20)).unwrap();
+            if let Some((_, after)) = line.split_once("listening on 127.0.0.1:") {
+                break after.chars().take_while(char::is_ascii_digit).collect();
+            }
+        };
+        Self { child, port, lines }
+    }
+
+    /// Sends SIGTERM and returns the exit code with what was logged until then.
+    fn stop(mut self) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        let code = self.child.wait().unwrap().code();
+        let rest: Vec<_> = self.lines.iter().collect();
+        (code, rest.join("\n"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn send_prints_the_reply_and_tells_failure_and_silence_apart() {
+    let folder = configured();
+    let daemon = Daemon::start(&folder);
+    let failure = run(&folder, &["send", "--port", &daemon.port, "nodes/me/get/1"]);
+    assert_eq!(
+        (failure.code, failure.err.as_str()),
+        (Some(1), ""),
+        "{failure:?}"
+    );
+    assert!(failure.out.starts_with("connect.refused - "), "{failure:?}");
+    let silence = run(
+        &folder,
+        &[
+            "send",
+            "--port",
+            &daemon.port,
+            "--timeout",
+            "300ms",
+            "elsewhere",
+        ],
+    );
+    assert_eq!(
+        (silence.code, silence.err.as_str()),
+        (
+            Some(124),
+            "no reply to `elsewhere` within 300ms; check that a route takes it with \
+             `mqtt-https-bridge check --topic`\n"
+        )
+    );
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        !log.contains("hunter2") && !log.contains("panicked"),
+        "{log}"
+    );
+}
+
+#[test]
+fn send_knows_its_user_and_is_refused_with_a_wrong_password() {
+    let folder = configured();
+    let added = run_with_input(
+        &folder,
+        &["user", "add", "me", "--password-stdin"],
+        "correct horse\n",
+    );
+    assert_eq!(added.code, Some(0), "{added:?}");
+    folder.write("right", "correct horse\n");
+    folder.write("wrong", "battery staple\n");
+    let daemon = Daemon::start(&folder);
+    let port = daemon.port.as_str();
+    let send = |file: &str, topic: &str| {
+        let arguments = [
+            "send",
+            "--port",
+            port,
+            "--user",
+            "me",
+            "--password-file",
+            file,
+            topic,
+        ];
+        run(&folder, &arguments)
+    };
+    let own = send("right", "nodes/me/get/1");
+    assert_eq!(own.code, Some(1), "{own:?}");
+    assert!(own.out.starts_with("connect.refused - "), "{own:?}");
+    let foreign = send("right", "nodes/other/get/1");
+    assert_eq!(
+        (foreign.code, foreign.err.as_str()),
+        (
+            Some(1),
+            "the broker refuses a message to `nodes/other/get/1`: not authorized; \
+             publish to a topic that the user may publish to\n"
+        )
+    );
+    let wrong = send("wrong", "nodes/me/get/1");
+    assert_eq!(wrong.code, Some(69));
+    assert_eq!(
+        wrong.err,
+        format!(
+            "the broker at 127.0.0.1:{port} refuses the connection: bad user name or password; \
+             correct --user and --password-file\n"
+        )
+    );
+}
+
+#[test]
+fn send_without_a_broker_exits_with_69() {
+    // Bound and not listening any more: nothing answers there.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
+    let ended = run(&TempDir::new(), &["send", "--port", &port, "a"]);
+    assert_eq!(ended.code, Some(69));
+    assert_eq!(
+        ended.err,
+        format!(
+            "can not reach a broker at 127.0.0.1:{port}: connection refused; \
+             start it, or name another with --host and --port\n"
+        )
+    );
+}
+
+#[test]
+fn a_port_in_use_is_one_line_and_exit_code_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = configured();
+    folder.write("bridge.toml", &ROUTE.replace("127.0.0.1:0", &address));
+    let ended = run(&folder, &["--log-level", "error", "run"]);
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+    assert_eq!(ended.err.lines().count(), 1, "{ended:?}");
+    let expected = format!("cannot listen on `{address}`: another program listens there");
+    assert!(ended.err.contains(&expected), "{ended:?}");
+}
