@@ -66,8 +66,7 @@ impl UsersFile {
             let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
             Some(format!("{indent}password = \"{hash}\"\n"))
         })?;
-        self.verified(text, self.names.clone())
-            .filter(|_| replaced == 1)
+        self.verified(text, &self.names).filter(|_| replaced == 1)
     }
 
     /// Returns the text without a user, `None` if it is not written as expected and has to be
@@ -75,7 +74,7 @@ impl UsersFile {
     pub(super) fn without(&self, name: &str) -> Option<String> {
         let text = self.edit(name, |_| Some(String::new()))?;
         let left = self.names.iter().filter(|other| *other != name);
-        self.verified(text, left.cloned().collect())
+        self.verified(text, &left.cloned().collect::<Vec<_>>())
     }
 
     /// Passes each line of a user's block, its header included, through `change`; `None` keeps it.
@@ -105,7 +104,7 @@ impl UsersFile {
         found.then_some(edited)
     }
 
-    fn verified(&self, text: String, expected: Vec<String>) -> Option<String> {
+    fn verified(&self, text: String, expected: &[String]) -> Option<String> {
         (names_in(&text, &self.shown).ok()? == expected).then_some(text)
     }
 }

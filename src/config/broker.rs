@@ -9,7 +9,8 @@ use crate::core::access::Rules;
 use crate::core::hub::Limits;
 
 use super::error::Origin;
-use super::section::{At, Section, quote};
+use super::section::{At, Section};
+use super::show::quote;
 use super::users::{self, Rule};
 use super::{Anonymous, Broker, value};
 

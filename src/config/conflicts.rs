@@ -6,7 +6,7 @@ use crate::core::route::{RouteTopic, never_match};
 use super::endpoints::Destination;
 use super::error::Report;
 use super::routes::Candidate;
-use super::section::quote;
+use super::show::quote;
 use super::users::Rule;
 
 /// Reports routes that no message can reach, replies that would be requests, and rules that
@@ -57,11 +57,15 @@ fn refuse_loops(routes: &[Candidate], report: &Report) {
 }
 
 fn refuse_forgery(routes: &[Candidate], rules: &[Rule], report: &Report) {
+    let replies: Vec<_> = routes
+        .iter()
+        .map(|candidate| candidate.route.reply.filter())
+        .collect();
     for rule in rules {
-        let forged = routes
-            .iter()
-            .find(|candidate| candidate.route.reply.filter().overlaps(&rule.filter));
-        let Some(forged) = forged else { continue };
+        let mut replies = replies.iter().zip(routes);
+        let Some((_, forged)) = replies.find(|(reply, _)| reply.overlaps(&rule.filter)) else {
+            continue;
+        };
         let who = match &rule.user {
             Some(user) => format!("user {}", quote(user)),
             None => "anonymous clients".into(),

@@ -12,7 +12,8 @@ use crate::core::reply::Oversize;
 use crate::core::route::StatusSet;
 
 use super::error::Origin;
-use super::section::{At, Section, quote};
+use super::section::{At, Section};
+use super::show::quote;
 use super::url::Url;
 use super::users::{LARGEST_REPLY_PACKET, SMALLEST_REPLY_PACKET};
 

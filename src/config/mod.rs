@@ -9,9 +9,13 @@ mod endpoints;
 mod error;
 mod keys;
 mod password;
+mod placeholders;
+mod replies;
 mod routes;
 mod secrets;
 mod section;
+mod show;
+mod source;
 mod url;
 mod users;
 mod value;
@@ -33,12 +37,13 @@ pub use secrets::Environment;
 pub use users::{UserFiles, names_in};
 
 pub(crate) use secrets::io_cause;
-pub(crate) use section::escape;
+pub(crate) use show::escape;
 pub(crate) use users::{check_name, read_text};
 pub(crate) use value::{duration as parse_duration, show_duration, show_size};
 
 use error::Report;
-use section::{Section, Source};
+use section::Section;
+use source::Source;
 
 /// A configuration without errors. Shared behind an `Arc`, so that it can be replaced whole.
 #[derive(Debug)]

@@ -9,28 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::endpoint::Limits;
-use crate::core::reply::{Form, ReplyPlan};
 use crate::core::request::Method;
 use crate::core::route::{Capture, Route, RouteTopic, StatusSet};
 use crate::core::secret::Secret;
-use crate::core::select;
 use crate::core::template::{Place, Scope, Template};
 
-use super::endpoints::{self, Defaults, Delivery, Destination, Exchange, Named};
+use super::endpoints::{self, Defaults, Destination, Exchange, Named};
 use super::error::Origin;
+use super::placeholders::fixed_part;
 use super::secrets::Secrets;
-use super::section::{At, Section, escape, quote};
+use super::section::{At, Section};
+use super::show::{escape, quote};
 use super::value::show_duration;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(12);
 const MAX_RESPONSE: usize = 64 << 10;
-const REPLY_PACKET: usize = 256;
-
-/// Fewest bytes of payload that a reply topic must leave: a code and a short detail.
-const LEAST_PAYLOAD: usize = 48;
-/// A PUBLISH's fixed header and topic length at most, and its packet identifier.
-const PACKET_OVERHEAD: usize = 5 + 2;
 
 /// A route with the places that later checks point to.
 pub(super) struct Candidate {
@@ -173,15 +167,16 @@ struct Sent {
 }
 
 /// Reads one `[[route]]`.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     label: String,
     captures: Vec<Capture>,
-    section: Section<'a>,
-    parts: &'a Parts<'a>,
+    pub(super) section: Section<'a>,
+    pub(super) parts: &'a Parts<'a>,
 }
 
 impl<'a> Reader<'a> {
-    fn error(&self, origin: &Origin, text: impl Into<String>) {
+    /// Reports a mistake of this route.
+    pub(super) fn error(&self, origin: &Origin, text: impl Into<String>) {
         self.section.report.error(origin, text);
     }
 
@@ -364,7 +359,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Parses a template of the route's own.
-    fn template(
+    pub(super) fn template(
         &self,
         what: &str,
         text: &At<String>,
@@ -433,179 +428,12 @@ impl<'a> Reader<'a> {
             self.error(&self.section.origin, text);
         }
     }
-
-    fn reply(&self) -> Option<(ReplyPlan, crate::core::message::QoS)> {
-        let section = &self.section;
-        let delivery = Delivery::read(section).or(&self.parts.defaults.delivery);
-        let select = self.select();
-        let expiry = section.duration(
-            "expiry",
-            Duration::from_secs(1)..=Duration::from_secs(30 * 86_400),
-        );
-        let retain = section.flag("retain").unwrap_or_default();
-        let written = section.text("reply");
-        let remedy = "write `reply = \"replies/{node}/…/{outcome}\"`";
-        let written = section.require("reply", written, remedy);
-        let form = self.form();
-        let written = written?;
-        if written.value.starts_with('$') {
-            let text = format!(
-                "reply {} begins with `$`, as only the broker's own topics do; remove the `$`",
-                quote(&written.value)
-            );
-            self.error(&written.origin, text);
-            return None;
-        }
-        let topic = self.template("reply", &written, Place::Topic, true)?;
-        let packet = delivery.reply_packet.unwrap_or(REPLY_PACKET);
-        self.check_room(&written, packet);
-        let form = match form? {
-            Some(form) => form,
-            None if topic.names().contains(&"outcome") => Form::Plain,
-            None => Form::Json,
-        };
-        let plan = ReplyPlan {
-            topic,
-            form,
-            select: select?,
-            packet,
-            oversize: delivery.oversize.unwrap_or_default(),
-            retain,
-            expiry: expiry.map(|at| at.value),
-        };
-        Some((
-            plan,
-            delivery
-                .qos
-                .unwrap_or(crate::core::message::QoS::AtLeastOnce),
-        ))
-    }
-
-    fn check_room(&self, reply: &At<String>, packet: usize) {
-        let taken = PACKET_OVERHEAD + shortest_topic(&reply.value);
-        if taken + LEAST_PAYLOAD > packet {
-            let text = format!(
-                "reply topic leaves too little room: with it a packet takes {taken} of \
-                 `reply_packet` {packet}, and {LEAST_PAYLOAD} are needed for the payload; \
-                 shorten the topic or raise `reply_packet`"
-            );
-            self.error(&reply.origin, text);
-        }
-    }
-
-    /// Returns the form that was written, `Some(None)` for none, `None` after a mistake.
-    fn form(&self) -> Option<Option<Form>> {
-        let section = &self.section;
-        if !section.has("form") {
-            return Some(None);
-        }
-        if section.is_table("form") {
-            let table = section.table("form", "route.form", "`form` of [[route]]")?;
-            let text = table.text("template");
-            let text = table.require("template", text, "write `{ template = \"…\" }`")?;
-            let place = Place::of_body(&text.value);
-            return Some(Some(Form::Template(
-                self.template("form", &text, place, true)?,
-            )));
-        }
-        // Owned templates keep `Form` from being cloned: choose first, build after.
-        let json = section
-            .choice("form", &[("plain", false), ("json", true)])?
-            .value;
-        Some(Some(if json { Form::Json } else { Form::Plain }))
-    }
-
-    fn select(&self) -> Option<Vec<(Option<String>, String)>> {
-        let section = &self.section;
-        let pointers: Vec<(Option<String>, At<String>)> = if section.is_table("select") {
-            let table = section.text_table("select", "{ title = \"/title\" }")?;
-            table
-                .into_iter()
-                .map(|(name, pointer)| (Some(name), pointer))
-                .collect()
-        } else {
-            let pointer = section.text("select");
-            if section.has("select") && pointer.is_none() {
-                return None;
-            }
-            pointer.into_iter().map(|pointer| (None, pointer)).collect()
-        };
-        let mut valid = true;
-        for (_, pointer) in &pointers {
-            if let Err(error) = select::check(&pointer.value) {
-                self.error(&pointer.origin, format!("select: {}", with_remedy(error)));
-                valid = false;
-            }
-        }
-        let texts = pointers
-            .into_iter()
-            .map(|(name, pointer)| (name, pointer.value));
-        valid.then(|| texts.collect())
-    }
 }
 
 /// Adds what to do to an error that only says what is wrong.
-fn with_remedy(error: String) -> String {
+pub(super) fn with_remedy(error: String) -> String {
     if error.contains("; ") {
         return error;
     }
     format!("{error}; correct it")
-}
-
-/// Returns a template's text without its placeholders.
-fn fixed_part(text: &str) -> String {
-    split_placeholders(text).0
-}
-
-/// Returns the length of the shortest topic that a template can render to; a failure's
-/// `{outcome}` is `error`, any other value is at least one character.
-fn shortest_topic(text: &str) -> usize {
-    let (fixed, placeholders) = split_placeholders(text);
-    let value = |name: &String| if name == "outcome" { "error".len() } else { 1 };
-    fixed.len() + placeholders.iter().map(value).sum::<usize>()
-}
-
-fn split_placeholders(text: &str) -> (String, Vec<String>) {
-    let (mut fixed, mut names, mut rest) = (String::new(), Vec::new(), text);
-    while let Some((before, after)) = rest.split_once('{') {
-        fixed.push_str(before);
-        let is_placeholder = after.starts_with(|c: char| c.is_ascii_lowercase());
-        match after.split_once('}').filter(|_| is_placeholder) {
-            Some((name, behind)) => {
-                names.push(name.to_owned());
-                rest = behind;
-            }
-            None => {
-                fixed.push('{');
-                rest = after.strip_prefix('{').unwrap_or(after);
-            }
-        }
-    }
-    fixed.push_str(rest);
-    (fixed, names)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_are_told_from_fixed_text() {
-        let cases = [
-            ("/posts/{id}", "/posts/", 8),
-            ("a/{outcome}", "a/", 7),
-            ("/{payload./a?b}", "/", 2),
-            ("{{x}?", "{x}?", 4),
-            ("{\"a\":{id}}", "{\"a\":}", 7),
-            ("{", "{", 1),
-            ("", "", 0),
-        ];
-        for (text, fixed, shortest) in cases {
-            assert_eq!(
-                (fixed_part(text).as_str(), shortest_topic(text)),
-                (fixed, shortest),
-                "{text}"
-            );
-        }
-    }
 }

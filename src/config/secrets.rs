@@ -11,7 +11,8 @@ use std::path::Path;
 use crate::core::secret::Secret;
 
 use super::error::Origin;
-use super::section::{At, Section, quote};
+use super::section::{At, Section};
+use super::show::quote;
 
 /// Longest secret: a header value holds no more.
 const LONGEST: u64 = 4096;

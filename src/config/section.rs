@@ -12,6 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Origin, Report};
 use super::keys;
+use super::show::{escape, is_typed, quote, show, show_typed};
+use super::source::Source;
 use super::value;
 
 /// A value with the place it was written at.
@@ -21,109 +23,6 @@ pub(super) struct At<T> {
     pub(super) value: T,
     /// Where it stands.
     pub(super) origin: Origin,
-}
-
-/// The text of one configuration file.
-pub(super) struct Source {
-    file: std::sync::Arc<str>,
-    text: String,
-}
-
-impl Source {
-    /// Takes a file's text and reports every syntax error; `file` is its name in messages.
-    ///
-    /// Sections with errors are blanked: what a parser makes of the rest of them misleads.
-    pub(super) fn new(file: &str, text: &str, report: &Report) -> Self {
-        let mut source = Self {
-            file: file.into(),
-            text: text.to_owned(),
-        };
-        if DeTable::parse(text).is_err() {
-            report.set_incomplete();
-            source.text = source.without_broken_sections(report);
-        }
-        source
-    }
-
-    fn without_broken_sections(&self, report: &Report) -> String {
-        let mut sound = String::with_capacity(self.text.len());
-        for section in split_sections(&self.text) {
-            let (_, errors) = DeTable::parse_recoverable(section);
-            if errors.is_empty() {
-                sound.push_str(section);
-            } else {
-                self.report_syntax(errors, sound.len(), report);
-                // Of the same length, so that offsets and lines stay.
-                let blank = |byte| if byte == b'\n' { '\n' } else { ' ' };
-                sound.extend(section.bytes().map(blank));
-            }
-        }
-        let (_, errors) = DeTable::parse_recoverable(&sound);
-        self.report_syntax(errors, 0, report);
-        sound
-    }
-
-    fn report_syntax(&self, errors: Vec<toml::de::Error>, offset: usize, report: &Report) {
-        let mut last = 0;
-        for error in errors {
-            let origin = error
-                .span()
-                .map_or_else(|| self.whole(), |span| self.origin(offset + span.start));
-            let what = error.message().lines().collect::<Vec<_>>().join(", ");
-            if origin.line != last {
-                report.error(&origin, format!("not TOML: {what}; correct the line"));
-            }
-            last = origin.line;
-            // An open bracket makes nonsense of all that follows.
-            if ["array", "inline table", "multi-line"]
-                .iter()
-                .any(|word| what.contains(word))
-            {
-                break;
-            }
-        }
-    }
-
-    /// Returns the place of a byte offset.
-    pub(super) fn origin(&self, offset: usize) -> Origin {
-        let before = self.text.as_bytes().iter().take(offset);
-        Origin {
-            file: self.file.clone(),
-            line: 1 + before.filter(|byte| **byte == b'\n').count(),
-        }
-    }
-
-    /// Returns the file as a whole.
-    pub(super) fn whole(&self) -> Origin {
-        Origin {
-            file: self.file.clone(),
-            line: 0,
-        }
-    }
-
-    /// Returns what could be understood.
-    pub(super) fn table(&self) -> Spanned<DeTable<'_>> {
-        DeTable::parse_recoverable(&self.text).0
-    }
-}
-
-/// Splits before each line that is a section's header.
-fn split_sections(text: &str) -> Vec<&str> {
-    let mut sections = Vec::new();
-    let (mut start, mut offset) = (0, 0);
-    for line in text.split_inclusive('\n') {
-        let name = line
-            .trim_start()
-            .strip_prefix('[')
-            .map(|rest| rest.trim_start_matches('['));
-        if name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic())) {
-            sections.extend(text.get(start..offset));
-            start = offset;
-        }
-        offset += line.len();
-    }
-    sections.extend(text.get(start..));
-    sections
 }
 
 /// One table of a configuration file.
@@ -224,7 +123,7 @@ impl<'a> Section<'a> {
     ) -> Option<T> {
         let shown = match found.0 {
             _ if key == "password" => "not a text".into(),
-            DeValue::String(text) if !what_is_text(expected.0) => {
+            DeValue::String(text) if is_typed(expected.0) => {
                 format!("the text {}", quote(text))
             }
             other => show_typed(other),
@@ -505,52 +404,4 @@ impl<'a> Section<'a> {
 fn integer(value: &DeValue<'_>) -> Option<usize> {
     let integer = value.as_integer()?;
     usize::from_str_radix(integer.as_str(), integer.radix()).ok()
-}
-
-/// Returns whether texts are expected, so that one needs no mention of its type.
-fn what_is_text(expected: &str) -> bool {
-    !["a whole number", "true or false"].contains(&expected)
-}
-
-/// Shows a value whose type is wrong.
-fn show_typed(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::Integer(_) | DeValue::Float(_) => format!("the number {}", show(value)),
-        _ => show(value),
-    }
-}
-
-/// Shows a value of the person's own, short and on one line.
-fn show(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => quote(text),
-        DeValue::Integer(number) => quote(number.as_str()),
-        DeValue::Float(number) => quote(number.as_str()),
-        DeValue::Boolean(flag) => quote(&flag.to_string()),
-        DeValue::Datetime(time) => quote(&time.to_string()),
-        DeValue::Array(_) => "a list".into(),
-        DeValue::Table(_) => "a table".into(),
-    }
-}
-
-/// Quotes a text of the person's own in backticks, escaped and cut to one short line.
-pub(super) fn quote(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut shown = escape(&text.chars().take(LONGEST).collect::<String>());
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    format!("`{shown}`")
-}
-
-/// Shows a text of the person's own on one line: what does not print is escaped, quotes stay.
-pub(crate) fn escape(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '\'' | '\\' => shown.push(c),
-            other => shown.extend(other.escape_debug()),
-        }
-    }
-    shown
 }

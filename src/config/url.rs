@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::section::quote;
+use super::show::quote;
 
 /// An `https` URL, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

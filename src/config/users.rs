@@ -11,7 +11,9 @@ use crate::core::access::Rules;
 use crate::core::topic::TopicFilter;
 
 use super::error::{ConfigError, Origin, Report};
-use super::section::{At, Section, Source, quote};
+use super::section::{At, Section};
+use super::show::quote;
+use super::source::Source;
 use super::{PasswordHash, User, broker, keys, secrets};
 
 /// Smallest `reply_packet`: below it not even a failure code fits.
