@@ -1,15 +1,8 @@
-//! `send`: publishes a message as an MQTT 5 client and prints the reply.
-//!
-//! Works with any broker that has such a bridge: the request carries a Response Topic and
-//! Correlation Data (MQTT 5 §4.10), so no route's reply topic needs to be known.
+//! One request over MQTT 5 and the reply to it.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::Args;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, Filter, Packet, PubAckReason, Publish, PublishProperties, SubAck,
@@ -18,118 +11,19 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
 
-use crate::cli::Streams;
-use crate::cli::arguments::duration;
+use super::chunks::Chunks;
+use super::{Arguments, Refusal, Reply};
 use crate::cli::exit::Exit;
-use crate::config::escape;
+use crate::config::{escape, show_duration};
 use crate::core::endpoint::{Roots, Trust};
 use crate::core::topic::Topic;
 use crate::io::password;
 
 /// Largest packet taken as a reply.
 const LARGEST_REPLY: u32 = 16 << 20;
-/// Most chunks that are put together.
-const MOST_CHUNKS: usize = 65_536;
-
-/// Arguments of `send`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Prints the reply's payload. Exits with 0 if the request succeeded, 1 if the reply is a failure,
-69 if the broker can't be reached or refuses, 124 if no reply came in time.")]
-pub(super) struct Arguments {
-    /// The topic to publish to, such as nodes/me/posts/1/get
-    topic: String,
-    /// The payload
-    #[arg(default_value = "")]
-    payload: String,
-    /// The broker's host name or address
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-    /// The broker's port [default: 1883, with TLS 8883]
-    #[arg(long)]
-    port: Option<u16>,
-    /// User name
-    #[arg(long, short)]
-    user: Option<String>,
-    /// Password; other users of this machine can see it, --password-file keeps it from them
-    #[arg(long, requires = "user", conflicts_with = "password_file")]
-    password: Option<String>,
-    /// File whose first line is the password
-    #[arg(long, value_name = "FILE", requires = "user")]
-    password_file: Option<PathBuf>,
-    /// Speak TLS
-    #[arg(long)]
-    tls: bool,
-    /// PEM file of the roots to trust instead of the bundled ones; implies --tls
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Where the reply is to go [default: replies/send-…, with a user replies/<user>/send-…]
-    #[arg(long, value_name = "TOPIC")]
-    response_topic: Option<String>,
-    /// QoS of the message: 0, 1 or 2
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
-    qos: u8,
-    /// Longest wait for the reply
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
-    timeout: Duration,
-}
-
-/// Why there is no reply.
-#[derive(Debug)]
-struct Refusal {
-    exit: Exit,
-    text: String,
-}
-
-impl Refusal {
-    fn usage(text: String) -> Self {
-        let exit = Exit::Usage;
-        Self { exit, text }
-    }
-
-    fn unavailable(text: String) -> Self {
-        let exit = Exit::Unavailable;
-        Self { exit, text }
-    }
-}
-
-/// A reply as received.
-#[derive(Debug, PartialEq, Eq)]
-struct Reply {
-    payload: Vec<u8>,
-    /// The user property `code`, which other bridges may leave out.
-    code: Option<String>,
-}
-
-/// Publishes, waits, prints.
-pub(super) fn send(arguments: &Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let result = match Exchange::new(arguments) {
-        Ok(exchange) => runtime.block_on(exchange.perform(arguments.timeout)),
-        Err(refusal) => Err(refusal),
-    };
-    // A name look-up that hangs must not keep the program from ending.
-    runtime.shutdown_background();
-    match result {
-        Ok(reply) => {
-            streams.out.write_all(&reply.payload)?;
-            if !reply.payload.ends_with(b"\n") {
-                writeln!(streams.out)?;
-            }
-            let good = reply.code.is_none_or(|code| code == "ok");
-            Ok(if good { Exit::Ok } else { Exit::Failed })
-        }
-        Err(refusal) => {
-            writeln!(streams.err, "{}", refusal.text)?;
-            Ok(refusal.exit)
-        }
-    }
-}
 
 /// One request and its reply.
-struct Exchange {
+pub(super) struct Exchange {
     options: MqttOptions,
     broker: String,
     topic: String,
@@ -140,7 +34,8 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(arguments: &Arguments) -> Result<Self, Refusal> {
+    /// Prepares the request; nothing is sent yet.
+    pub(super) fn new(arguments: &Arguments) -> Result<Self, Refusal> {
         for topic in [Some(&arguments.topic), arguments.response_topic.as_ref()]
             .into_iter()
             .flatten()
@@ -191,7 +86,8 @@ impl Exchange {
         })
     }
 
-    async fn perform(self, timeout: Duration) -> Result<Reply, Refusal> {
+    /// Performs it within the time given.
+    pub(super) async fn perform(self, timeout: Duration) -> Result<Reply, Refusal> {
         let mut connected = false;
         let exchange = self.exchange(&mut connected);
         match tokio::time::timeout(timeout, exchange).await {
@@ -202,11 +98,11 @@ impl Exchange {
                     "no reply to `{}` within {}; check that a route takes it with \
                      `mqtt-https-bridge check --topic`",
                     escape(&self.topic),
-                    crate::config::show_duration(timeout)
+                    show_duration(timeout)
                 ),
             }),
             Err(_) => {
-                let (broker, timeout) = (&self.broker, crate::config::show_duration(timeout));
+                let (broker, timeout) = (&self.broker, show_duration(timeout));
                 let text = format!(
                     "no answer from a broker at {broker} within {timeout}; check --host and --port"
                 );
@@ -390,25 +286,6 @@ fn explain(code: ConnectReturnCode) -> (&'static str, &'static str) {
     }
 }
 
-/// Parts of a long reply, which come on `<topic>/<i>/<n>` with `i` from 1.
-#[derive(Default)]
-struct Chunks {
-    parts: BTreeMap<usize, Bytes>,
-}
-
-impl Chunks {
-    /// Adds a part; returns the whole once nothing is missing.
-    fn add(&mut self, below: &str, payload: Bytes) -> Option<Vec<u8>> {
-        let (number, count) = below.strip_prefix('/')?.split_once('/')?;
-        let (number, count): (usize, usize) = (number.parse().ok()?, count.parse().ok()?);
-        if number == 0 || number > count || count > MOST_CHUNKS {
-            return None;
-        }
-        self.parts.insert(number, payload);
-        (self.parts.len() == count).then(|| self.parts.values().flatten().copied().collect())
-    }
-}
-
 fn read_password(arguments: &Arguments) -> Result<String, Refusal> {
     let Some(file) = &arguments.password_file else {
         return Ok(arguments.password.clone().unwrap_or_default());
@@ -435,31 +312,4 @@ fn tls_configuration(arguments: &Arguments) -> Result<TlsConfiguration, Refusal>
         .and_then(|roots| crate::io::tls::client::Client::new(&trust, roots))
         .map_err(Refusal::usage)?;
     Ok(TlsConfiguration::Rustls(client.config()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_put_together_in_order_and_once_complete() {
-        let mut chunks = Chunks::default();
-        let steps = [
-            ("/2/3", "b", None, "two are missing"),
-            ("/0/3", "x", None, "numbers start at 1"),
-            ("/4/3", "x", None, "there are three"),
-            ("/x", "x", None, "not a chunk's topic"),
-            ("/1/3", "a", None, "one is missing"),
-            ("/1/3", "a", None, "sent again"),
-            ("/3/3", "c", Some("abc"), "all are there"),
-        ];
-        for (below, payload, expected, reason) in steps {
-            let whole = chunks.add(below, Bytes::from(payload));
-            assert_eq!(
-                whole,
-                expected.map(|text| text.as_bytes().to_vec()),
-                "{reason}"
-            );
-        }
-    }
 }
