@@ -18,7 +18,7 @@ pub(super) fn run(
     let Some((config, warnings)) = load(path, streams)? else {
         return Ok(Exit::Configuration);
     };
-    crate::io::log::init(&directives(level));
+    crate::io::log::init(level.unwrap_or_else(level_from_environment));
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -31,11 +31,9 @@ pub(super) fn run(
     }
 }
 
-/// Returns what was asked for, else what `RUST_LOG` says, else `info`.
-fn directives(level: Option<LevelFilter>) -> String {
-    let asked = level.map(|level| level.to_string());
-    asked
-        .or_else(|| std::env::var("RUST_LOG").ok())
-        .filter(|directives| !directives.is_empty())
-        .unwrap_or_else(|| "info".into())
+/// Takes a plain level from `RUST_LOG`; filters by module are not for owners of routers.
+fn level_from_environment() -> LevelFilter {
+    let level = std::env::var("RUST_LOG").ok();
+    let level = level.and_then(|level| level.parse().ok());
+    level.unwrap_or(LevelFilter::Info)
 }
