@@ -1,5 +1,11 @@
 //! Who may name whom, found by searching the sources.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "what is not as expected has to fail"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

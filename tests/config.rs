@@ -4,6 +4,8 @@
 //! `tests/config/valid/` its warnings, if it has any. `UPDATE_EXPECTED=1 cargo test --test config`
 //! writes these; read the difference before keeping it.
 
+#![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
