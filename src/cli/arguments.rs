@@ -62,7 +62,7 @@ pub(super) enum Command {
 /// Arguments of `probe`.
 #[derive(Args, Debug)]
 pub(super) struct ProbeArguments {
-    /// The server, such as https://example.com/path
+    /// The server, such as `https://example.com/path`
     url: String,
     /// Whom to trust: bundled, system, or a PEM file; may be given several times for files
     #[arg(long, value_name = "ROOTS", default_value = "bundled")]

@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
         // `… | head -1` is satisfied with what it got.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok.into(),
         Err(error) => {
-            let _ = writeln!(streams.err, "can not write the output: {error}");
+            let _ = writeln!(streams.err, "can not finish: {error}");
             Exit::Failed.into()
         }
     }
