@@ -317,3 +317,6 @@ fn discard(body: &mut ureq::Body) -> Bytes {
     }
     Bytes::new()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,3 +11,13 @@ pub(crate) mod redirect;
 pub(crate) mod resolver;
 pub(crate) mod transport;
 pub(crate) mod workers;
+
+#[cfg(test)]
+#[path = "../../../tests/support"]
+pub(crate) mod support {
+    pub(crate) mod certificates;
+    pub(crate) mod https;
+}
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -48,6 +48,10 @@ pub(crate) struct Stream {
     read_limit: Option<Duration>,
     write_limit: Option<Duration>,
     asked_for_certificate: bool,
+    /// Whether writing has failed. What the server said before it closed can still be read.
+    write_broken: bool,
+    /// A TLS failure behind bytes that are still to be read.
+    pending: Option<Failure>,
 }
 
 impl Stream {
@@ -78,6 +82,8 @@ impl Stream {
             read_limit: None,
             write_limit: None,
             asked_for_certificate: false,
+            write_broken: false,
+            pending: None,
         };
         drop(verifier::take_witness());
         let ended = stream.shake_hands(deadline);
@@ -104,7 +110,13 @@ impl Stream {
 
     fn shake_hands(&mut self, deadline: Instant) -> Result<(), Ended> {
         while self.tls.is_handshaking() {
-            self.flush_records(deadline)?;
+            if let Err(ended) = self.flush_records(deadline) {
+                // A server that closes says why before it does: look for its alert.
+                return match self.fill(deadline) {
+                    Err(Ended::Tls(error)) => Err(Ended::Tls(error)),
+                    _ => Err(ended),
+                };
+            }
             if self.tls.is_handshaking() {
                 self.fill(deadline)?;
             }
@@ -143,10 +155,15 @@ impl Stream {
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(Fault::Cut),
                 Err(error) => return Err(Fault::Io(error)),
             }
+            if let Some(failure) = self.pending.take() {
+                return Err(Fault::Tls(failure));
+            }
             match self.fill(deadline) {
-                Ok(()) => {}
-                // rustls reports it at the next read, after what came before the end.
-                Err(Ended::Cut) if !self.tls.is_handshaking() => {}
+                // rustls reports an end at the next read, after what came before it.
+                Ok(()) | Err(Ended::Cut) => {}
+                Err(Ended::Tls(error)) => {
+                    self.pending = Some(failure::classify(&error, &shown));
+                }
                 Err(ended) => return Err(ended.judge(&shown)),
             }
         }
@@ -157,8 +174,16 @@ impl Stream {
     pub(crate) fn is_at_rest(&mut self) -> bool {
         // A server has few reasons to talk now; one that doesn't stop is not worth keeping.
         for _ in 0..8 {
+            // First of all for what came in one piece with the last response.
+            match self.tls.process_new_packets() {
+                Ok(state) if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() => {
+                    return false;
+                }
+                Ok(_) => {}
+                Err(_) => return false,
+            }
             match self.is_readable() {
-                Ok(false) => return true,
+                Ok(false) => return !self.write_broken,
                 Ok(true) => {}
                 Err(_) => return false,
             }
@@ -166,13 +191,6 @@ impl Stream {
             match self.tls.read_tls(&mut self.socket) {
                 Ok(0) | Err(_) => return false,
                 Ok(_) => {}
-            }
-            match self.tls.process_new_packets() {
-                Ok(state) if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() => {
-                    return false;
-                }
-                Ok(_) => {}
-                Err(_) => return false,
             }
         }
         false
@@ -201,7 +219,10 @@ impl Stream {
             match self.tls.write_tls(&mut self.socket) {
                 Ok(_) => {}
                 Err(error) if is_pause(&error) => {}
-                Err(error) => return Err(Ended::Io(error)),
+                Err(error) => {
+                    self.write_broken = true;
+                    return Err(Ended::Io(error));
+                }
             }
         }
         Ok(())
@@ -229,7 +250,10 @@ impl Stream {
         if count == 0 {
             return Err(Ended::Cut);
         }
-        self.flush_records(deadline)
+        match self.write_broken {
+            true => Ok(()),
+            false => self.flush_records(deadline),
+        }
     }
 
     fn shown(&self) -> Shown<'static> {

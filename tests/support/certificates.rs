@@ -1,0 +1,295 @@
+//! Certificates made for a test run: a private authority, and every way a chain can be wrong.
+
+#![allow(
+    dead_code,
+    reason = "each test binary that includes this uses its own part of it"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test support: a panic is the report"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// A chain to present, leaf first, and the leaf's key.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+        }
+    }
+}
+
+impl Identity {
+    fn new(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Self {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Self { chain, key }
+    }
+
+    /// The leaf as PEM, for a roots file that trusts it directly.
+    pub(crate) fn leaf_pem(&self) -> String {
+        pem(self.chain.first().expect("a leaf"))
+    }
+}
+
+/// A root, an intermediate below it, and their keys.
+pub(crate) struct Authority {
+    root: Certificate,
+    root_key: KeyPair,
+    root_params: CertificateParams,
+    intermediate: Certificate,
+    intermediate_key: KeyPair,
+    intermediate_params: CertificateParams,
+}
+
+impl Authority {
+    /// Makes an authority whose certificates are named after `name`.
+    pub(crate) fn new(name: &str) -> Self {
+        Self::with_intermediate(name, |_| {})
+    }
+
+    /// Makes an authority whose intermediate is changed before it is signed.
+    fn with_intermediate(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let root_key = KeyPair::generate().unwrap();
+        let root_params = ca_params(&format!("{name} root"));
+        let root = root_params.self_signed(&root_key).unwrap();
+        let intermediate_key = KeyPair::generate().unwrap();
+        let mut intermediate_params = ca_params(&format!("{name} intermediate"));
+        change(&mut intermediate_params);
+        let issuer = Issuer::from_params(&root_params, &root_key);
+        let intermediate = intermediate_params
+            .signed_by(&intermediate_key, &issuer)
+            .unwrap();
+        Self {
+            root,
+            root_key,
+            root_params,
+            intermediate,
+            intermediate_key,
+            intermediate_params,
+        }
+    }
+
+    /// The root certificate.
+    pub(crate) fn root(&self) -> &CertificateDer<'static> {
+        self.root.der()
+    }
+
+    /// The root certificate as PEM.
+    pub(crate) fn root_pem(&self) -> String {
+        self.root.pem()
+    }
+
+    /// The root certificate in a file.
+    pub(crate) fn root_file(&self) -> TemporaryFile {
+        TemporaryFile::new("root.pem", self.root_pem().as_bytes())
+    }
+
+    /// A chain without fault for these DNS names, wildcards or IP addresses.
+    pub(crate) fn good(&self, names: &[&str]) -> Identity {
+        self.leaf(leaf_params(names))
+    }
+
+    /// A leaf that ended on 2015-04-12.
+    pub(crate) fn expired(&self, names: &[&str]) -> Identity {
+        let mut params = leaf_params(names);
+        params.not_before = date_time_ymd(2014, 4, 9);
+        params.not_after = date_time_ymd(2015, 4, 12);
+        self.leaf(params)
+    }
+
+    /// A leaf that begins on 2100-01-10.
+    pub(crate) fn not_yet_valid(&self, names: &[&str]) -> Identity {
+        let mut params = leaf_params(names);
+        params.not_before = date_time_ymd(2100, 1, 10);
+        params.not_after = date_time_ymd(2101, 1, 10);
+        self.leaf(params)
+    }
+
+    /// A leaf without any name.
+    pub(crate) fn nameless(&self) -> Identity {
+        self.leaf(leaf_params(&[]))
+    }
+
+    /// A leaf for clients only.
+    pub(crate) fn for_clients(&self, names: &[&str]) -> Identity {
+        let mut params = leaf_params(names);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.leaf(params)
+    }
+
+    /// A CA certificate used as the server's own.
+    pub(crate) fn ca_as_leaf(&self, names: &[&str]) -> Identity {
+        let mut params = leaf_params(names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.leaf(params)
+    }
+
+    /// A leaf with a critical extension that nobody knows.
+    pub(crate) fn critical_extension(&self, names: &[&str]) -> Identity {
+        let mut params = leaf_params(names);
+        let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 4711], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions = vec![extension];
+        self.leaf(params)
+    }
+
+    /// A good leaf, sent without the intermediate.
+    pub(crate) fn without_intermediate(&self, names: &[&str]) -> Identity {
+        let mut identity = self.good(names);
+        identity.chain.truncate(1);
+        identity
+    }
+
+    /// A leaf whose signature has one bit turned over.
+    pub(crate) fn broken_signature(&self, names: &[&str]) -> Identity {
+        let mut identity = self.good(names);
+        let mut leaf = identity.chain.remove(0).to_vec();
+        *leaf.last_mut().expect("a byte") ^= 1;
+        identity.chain.insert(0, leaf.into());
+        identity
+    }
+
+    /// A leaf that is not DER.
+    pub(crate) fn malformed(&self, names: &[&str]) -> Identity {
+        let mut identity = self.good(names);
+        identity.chain.insert(0, vec![0x30, 0x03, 0x01].into());
+        identity
+    }
+
+    fn leaf(&self, params: CertificateParams) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&self.intermediate_params, &self.intermediate_key);
+        let leaf = params.signed_by(&key, &issuer).unwrap();
+        let chain = vec![leaf.der().clone(), self.intermediate.der().clone()];
+        Identity::new(chain, &key)
+    }
+}
+
+/// An authority whose intermediate ended on 2016-07-03.
+pub(crate) fn with_expired_intermediate() -> Authority {
+    Authority::with_intermediate("expired", |params| {
+        params.not_before = date_time_ymd(2015, 7, 3);
+        params.not_after = date_time_ymd(2016, 7, 3);
+    })
+}
+
+/// An authority whose intermediate may issue for `example.org` only.
+pub(crate) fn with_name_constraint() -> Authority {
+    Authority::with_intermediate("constrained", |params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName("example.org".to_owned())],
+            excluded_subtrees: vec![],
+        });
+    })
+}
+
+/// A certificate that signed itself, with or without the CA flag that `openssl req -x509` sets.
+pub(crate) fn self_signed(names: &[&str], ca: bool) -> Identity {
+    self_signed_from(names, ca, |_| {})
+}
+
+/// A self-signed certificate that ended on 2015-04-12.
+pub(crate) fn self_signed_expired(names: &[&str]) -> Identity {
+    self_signed_from(names, false, |params| {
+        params.not_before = date_time_ymd(2014, 4, 9);
+        params.not_after = date_time_ymd(2015, 4, 12);
+    })
+}
+
+fn self_signed_from(
+    names: &[&str],
+    ca: bool,
+    change: impl FnOnce(&mut CertificateParams),
+) -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let mut params = leaf_params(names);
+    if ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    change(&mut params);
+    let certificate = params.self_signed(&key).unwrap();
+    Identity::new(vec![certificate.der().clone()], &key)
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    valid_for_long(&mut params);
+    params
+}
+
+fn leaf_params(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names.clone()).unwrap();
+    params.distinguished_name.remove(DnType::CommonName);
+    let common = names.first().map_or("nameless", String::as_str);
+    params.distinguished_name.push(DnType::CommonName, common);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    valid_for_long(&mut params);
+    params
+}
+
+fn valid_for_long(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2090, 1, 1);
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    use base64::Engine;
+    let text = base64::prelude::BASE64_STANDARD.encode(certificate);
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+/// A file that is removed at the end of the test.
+#[derive(Debug)]
+pub(crate) struct TemporaryFile {
+    directory: PathBuf,
+    path: PathBuf,
+}
+
+impl TemporaryFile {
+    /// Writes a file of that name into a directory of its own.
+    pub(crate) fn new(name: &str, contents: &[u8]) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("mqtt-https-bridge-{}-{count}", std::process::id());
+        let directory = std::env::temp_dir().join(unique);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(name);
+        fs::write(&path, contents).unwrap();
+        Self { directory, path }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
