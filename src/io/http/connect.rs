@@ -185,3 +185,98 @@ fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+
+    use super::*;
+
+    fn v4(last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
+    }
+
+    fn v6(last: u16) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last))
+    }
+
+    #[test]
+    fn families_take_turns_in_the_order_given() {
+        assert!(interleave(&[]).is_empty());
+        assert_eq!(
+            interleave(&[v6(1), v6(2), v6(3), v4(1), v4(2)]),
+            [v6(1), v4(1), v6(2), v4(2), v6(3)]
+        );
+        assert_eq!(interleave(&[v4(1), v4(2), v6(1)]), [v4(1), v6(1), v4(2)]);
+    }
+
+    /// A listener whose queue is full: connects to it hang.
+    fn dead(address: &str) -> (Socket, u16, Vec<Socket>) {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let bound: SocketAddr = format!("{address}:0").parse().unwrap();
+        listener.bind(&bound.into()).unwrap();
+        listener.listen(0).unwrap();
+        let bound = listener.local_addr().unwrap().as_socket().unwrap();
+        let filling = (0..4).map(|_| start(bound).unwrap().0).collect();
+        (listener, bound.port(), filling)
+    }
+
+    #[test]
+    fn a_dead_address_costs_a_quarter_of_a_second() {
+        let (_listener, port, _filling) = dead("127.0.0.2");
+        let alive = TcpListener::bind(("127.0.0.3", port)).unwrap();
+        let before = clock::now();
+        let deadline = before + Duration::from_secs(10);
+        let (_, peer) = connect(&[v4(2), v4(3)], port, deadline).unwrap();
+        let took = clock::now() - before;
+        assert_eq!(peer, alive.local_addr().unwrap());
+        assert!(took >= STAGGER && took < STAGGER * 4, "{took:?}");
+    }
+
+    #[test]
+    fn an_address_that_refuses_costs_nothing() {
+        let alive = TcpListener::bind("127.0.0.3:0").unwrap();
+        let peer = alive.local_addr().unwrap();
+        let before = clock::now();
+        let deadline = before + Duration::from_secs(10);
+        let (_, found) = connect(&[v4(4), v4(5), v4(3)], peer.port(), deadline).unwrap();
+        assert_eq!(found, peer);
+        assert!(clock::now() - before < STAGGER);
+    }
+
+    #[test]
+    fn the_deadline_ends_all_attempts() {
+        let (_listener, port, _filling) = dead("127.0.0.2");
+        let before = clock::now();
+        let deadline = before + Duration::from_millis(100);
+        let failed = connect(&[v4(2)], port, deadline).unwrap_err();
+        assert!(matches!(failed, Failed::TimedOut), "{failed:?}");
+        let took = clock::now() - before;
+        assert!(
+            took >= Duration::from_millis(100) && took < STAGGER,
+            "{took:?}"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_reported_before_a_missing_route() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let deadline = clock::now() + Duration::from_secs(10);
+        // Documentation addresses have no route, or one that leads nowhere in the time given.
+        let unroutable = IpAddr::V4(Ipv4Addr::BROADCAST);
+        for addresses in [[unroutable, v4(1)], [v4(1), unroutable]] {
+            let Err(Failed::Io(error)) = connect(&addresses, port, deadline) else {
+                panic!("connected to {addresses:?}");
+            };
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{addresses:?}");
+        }
+    }
+
+    #[test]
+    fn no_address_is_an_error() {
+        let deadline = clock::now() + Duration::from_secs(10);
+        assert!(matches!(connect(&[], 1, deadline), Err(Failed::Io(_))));
+    }
+}

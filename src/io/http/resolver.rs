@@ -323,3 +323,6 @@ fn ask_system(name: &str) -> Answer {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

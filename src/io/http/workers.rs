@@ -229,3 +229,6 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     literal.or(text).unwrap_or("unknown cause")
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,3 +158,52 @@ fn contents(element: &[u8]) -> Vec<u8> {
     };
     element.get(1 + length_bytes..).unwrap_or_default().to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::http::support::certificates::Authority;
+
+    #[test]
+    fn dates_follow_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01"),
+            (86_399, "1970-01-01"),
+            (86_400, "1970-01-02"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_428_796_800, "2015-04-12"),
+            (4_107_456_000, "2100-02-28"),
+            (4_107_542_400, "2100-03-01"),
+            (253_402_300_799, "9999-12-31"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_told_in_words() {
+        let identity = Authority::new("test").good(&["a.example", "192.0.2.1", "2001:db8::1"]);
+        let leaf = Certificate::read(&identity.chain[0]).unwrap();
+        assert_eq!(leaf.subject, "CN=a.example");
+        assert_eq!(leaf.issuer, "CN=test intermediate");
+        assert_eq!(leaf.names, ["a.example", "192.0.2.1", "2001:db8::1"]);
+        assert_eq!(date(leaf.not_before), "2020-01-01");
+        assert_eq!(date(leaf.not_after), "2090-01-01");
+        assert_eq!(leaf.rsa_bits, None);
+        assert!(!leaf.self_issued);
+        assert_eq!(leaf.pin.len(), 44);
+        assert_eq!(Certificate::read(b"no certificate"), None);
+    }
+
+    #[test]
+    fn a_chain_ends_with_the_first_certificate_that_is_still_valid() {
+        let authority = Authority::new("test");
+        let expired = authority.expired(&["a.example"]).chain.remove(0);
+        let good = authority.good(&["a.example"]).chain.remove(0);
+        let end = Certificate::read(&good).unwrap().not_after;
+        let chain = [expired.as_ref(), good.as_ref()];
+        assert_eq!(earliest_end(chain.into_iter(), 1_700_000_000), end);
+        assert_eq!(earliest_end([&b"x"[..]].into_iter(), 0), 0);
+    }
+}

@@ -250,6 +250,7 @@ fn web_pki(text: &str) -> (Code, String) {
         "CaUsedAsEndEntity" => "a CA certificate as the server's own".to_owned(),
         "EndEntityUsedAsCa" => "issued by a certificate that is not a CA".to_owned(),
         "NameConstraintViolation" => "outside of its issuer's name constraints".to_owned(),
+        "UnsupportedCriticalExtension" => "unknown critical extension".to_owned(),
         "PathLenConstraintViolated" => "the chain is longer than its issuer allows".to_owned(),
         other => words(other),
     };
@@ -311,3 +312,6 @@ fn words(variant: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

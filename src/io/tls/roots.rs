@@ -80,3 +80,67 @@ fn add_file(store: &mut RootCertStore, file: &Path) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::io::http::support::certificates::{Authority, TemporaryFile};
+
+    fn load_file(path: &Path) -> Result<usize, String> {
+        load(&Roots::Files(vec![path.to_owned()])).map(|store| store.len())
+    }
+
+    #[test]
+    fn pem_files_are_read_with_whatever_stands_between_the_certificates() {
+        let (one, two) = (Authority::new("one"), Authority::new("two"));
+        let text = format!("# first\n{}\n# second\n{}", one.root_pem(), two.root_pem());
+        let file = TemporaryFile::new("roots.pem", text.as_bytes());
+        assert_eq!(load_file(file.path()), Ok(2));
+    }
+
+    #[test]
+    fn a_file_that_gives_no_roots_is_named_with_the_reason() {
+        let root = Authority::new("test").root_pem();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (text, reason) in [
+            (
+                String::new(),
+                "holds no certificate; expected PEM with BEGIN CERTIFICATE",
+            ),
+            (
+                "hello".to_owned(),
+                "holds no certificate; expected PEM with BEGIN CERTIFICATE",
+            ),
+            (broken.to_owned(), "certificate 1 is malformed"),
+            (format!("{root}{broken}"), "certificate 2 is malformed"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n".to_owned(),
+                "certificate 1 is malformed",
+            ),
+        ] {
+            let file = TemporaryFile::new("roots.pem", text.as_bytes());
+            let error = load_file(file.path()).unwrap_err();
+            let name = file.path().display().to_string();
+            assert!(error.contains(&name), "{error}");
+            assert!(error.ends_with(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load_file(&PathBuf::from("/nonexistent/roots.pem")).unwrap_err();
+        assert_eq!(
+            error,
+            "roots file `/nonexistent/roots.pem` cannot be read: no such file or directory"
+        );
+    }
+
+    #[test]
+    fn bundled_roots_are_one_copy() {
+        let one = load(&Roots::Bundled).unwrap();
+        assert!(one.len() > 50);
+        assert!(Arc::ptr_eq(&one, &load(&Roots::Bundled).unwrap()));
+    }
+}

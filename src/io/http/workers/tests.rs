@@ -1,0 +1,202 @@
+//! Crews with performers that the test controls, and whole workers against a server.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::core::outcome::Response;
+use crate::core::request::Method;
+use crate::io::http::support::certificates::Authority;
+use crate::io::http::support::https::{Script, Server};
+use crate::io::http::testing::{HOST, LONG, endpoint, job, request};
+
+fn ok() -> Outcome {
+    Outcome::Response(Response {
+        status: 200,
+        content_type: None,
+        body: Bytes::new(),
+    })
+}
+
+/// Performs by calling a function.
+struct Performer<F> {
+    work: F,
+    renewed: Arc<AtomicUsize>,
+}
+
+impl<F: Fn(&Job) -> Outcome + Send + Sync> Perform for Performer<F> {
+    fn perform(&self, job: &Job) -> Outcome {
+        (self.work)(job)
+    }
+
+    fn renew(&self) {
+        self.renewed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn channel() -> (OnFinished, Receiver<(JobId, Outcome)>) {
+    let (sender, receiver) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let done: OnFinished = Arc::new(move |id, outcome| {
+        let _ = sender.lock().unwrap().send((id, outcome));
+    });
+    (done, receiver)
+}
+
+fn crew(
+    size: usize,
+    work: impl Fn(&Job) -> Outcome + Send + Sync + 'static,
+) -> (Arc<Crew>, Receiver<(JobId, Outcome)>, Arc<AtomicUsize>) {
+    let (done, finished) = channel();
+    let renewed = Arc::new(AtomicUsize::new(0));
+    let performer = Performer {
+        work,
+        renewed: Arc::clone(&renewed),
+    };
+    let mut endpoint = endpoint();
+    endpoint.concurrency = size;
+    let crew = Crew::new(&endpoint, Box::new(performer), done);
+    (Arc::new(crew), finished, renewed)
+}
+
+fn numbered(id: usize) -> Job {
+    let mut job = job(&Arc::new(endpoint()), request(Method::Get, 1, "/"), LONG);
+    job.id = JobId(id);
+    job
+}
+
+#[test]
+fn each_job_is_finished_once() {
+    let (crew, finished, _) = crew(3, |_| ok());
+    for id in 0..100 {
+        crew.hand(numbered(id));
+    }
+    let mut ids: Vec<usize> = (0..100)
+        .map(|_| finished.recv_timeout(LONG).unwrap().0.0)
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..100).collect::<Vec<_>>());
+    assert!(crew.lock().threads <= 3);
+}
+
+#[test]
+fn no_more_than_concurrency_run_at_once() {
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let (counter, peak) = (Arc::clone(&running), Arc::clone(&most));
+    let (crew, finished, _) = crew(2, move |_| {
+        let now = counter.fetch_add(1, Ordering::SeqCst) + 1;
+        peak.fetch_max(now, Ordering::SeqCst);
+        let _ = gate.lock().unwrap().recv_timeout(LONG);
+        counter.fetch_sub(1, Ordering::SeqCst);
+        ok()
+    });
+    for id in 0..6 {
+        crew.hand(numbered(id));
+    }
+    assert_eq!(crew.lock().threads, 2);
+    for _ in 0..6 {
+        go.send(()).unwrap();
+    }
+    for _ in 0..6 {
+        finished.recv_timeout(LONG).unwrap();
+    }
+    assert!(most.load(Ordering::SeqCst) <= 2);
+}
+
+#[test]
+fn an_idle_worker_is_used_before_a_new_one_is_made() {
+    let (crew, finished, _) = crew(8, |_| ok());
+    for id in 0..20 {
+        crew.hand(numbered(id));
+        finished.recv_timeout(LONG).unwrap();
+        // The worker reports before it waits; once it waits it is idle.
+        while crew.lock().idle == 0 {
+            thread::yield_now();
+        }
+    }
+    assert_eq!(crew.lock().threads, 1);
+}
+
+#[test]
+fn a_panic_is_answered_and_the_worker_lives_on() {
+    let (crew, finished, renewed) = crew(1, |job| {
+        assert_ne!(job.id, JobId(1), "on purpose");
+        ok()
+    });
+    for id in 0..3 {
+        crew.hand(numbered(id));
+    }
+    let outcomes: Vec<_> = (0..3)
+        .map(|_| finished.recv_timeout(LONG).unwrap())
+        .collect();
+    let panicked = internal("a request panicked; see the log");
+    assert_eq!(
+        outcomes,
+        [(JobId(0), ok()), (JobId(1), panicked), (JobId(2), ok())]
+    );
+    assert_eq!(renewed.load(Ordering::SeqCst), 1);
+    assert_eq!(crew.lock().threads, 1);
+}
+
+#[test]
+fn workers_end_when_closed() {
+    let (crew, finished, _) = crew(2, |_| ok());
+    crew.hand(numbered(0));
+    finished.recv_timeout(LONG).unwrap();
+    crew.close();
+    while Arc::strong_count(&crew) > 1 {
+        thread::yield_now();
+    }
+    assert_eq!(crew.lock().threads, 0);
+}
+
+#[test]
+fn workers_perform_requests_on_their_small_stacks() {
+    let authority = Authority::new("test");
+    let server = Server::start(&authority.good(&[HOST]), Script::echo());
+    let file = authority.root_file();
+    let mut endpoint = endpoint();
+    endpoint.trust.roots = Roots::Files(vec![file.path().to_owned()]);
+    let endpoint = Arc::new(endpoint);
+    let (done, finished) = channel();
+    let mut workers = Workers::new(&[Arc::clone(&endpoint)], done).unwrap();
+    for id in 0..8 {
+        let mut job = job(&endpoint, request(Method::Get, server.port(), "/"), LONG);
+        job.id = JobId(id);
+        workers.start(job);
+    }
+    for _ in 0..8 {
+        let (_, outcome) = finished.recv_timeout(LONG).unwrap();
+        assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
+    }
+    assert!(server.counts().connections <= endpoint.concurrency);
+}
+
+#[test]
+fn an_endpoint_whose_roots_cannot_be_read_is_named() {
+    let mut endpoint = endpoint();
+    endpoint.trust.roots = Roots::Files(vec!["/nonexistent/ca.pem".into()]);
+    let (done, _finished) = channel();
+    let error = Workers::new(&[Arc::new(endpoint)], done).err();
+    assert_eq!(
+        error.as_deref(),
+        Some(
+            "endpoint `test`: roots file `/nonexistent/ca.pem` cannot be read: \
+             no such file or directory"
+        )
+    );
+}
+
+#[test]
+fn a_job_of_an_unknown_endpoint_is_answered() {
+    let (done, finished) = channel();
+    let mut workers = Workers::new(&[], done).unwrap();
+    workers.start(numbered(7));
+    let outcome = internal("no workers for endpoint `test`");
+    assert_eq!(finished.try_recv(), Ok((JobId(7), outcome)));
+}
