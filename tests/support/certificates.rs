@@ -104,7 +104,7 @@ impl Authority {
 
     /// A chain without fault for these DNS names, wildcards or IP addresses.
     pub(crate) fn good(&self, names: &[&str]) -> Identity {
-        self.leaf(leaf_params(names))
+        self.leaf(&leaf_params(names))
     }
 
     /// A leaf that ended on 2015-04-12.
@@ -112,7 +112,7 @@ impl Authority {
         let mut params = leaf_params(names);
         params.not_before = date_time_ymd(2014, 4, 9);
         params.not_after = date_time_ymd(2015, 4, 12);
-        self.leaf(params)
+        self.leaf(&params)
     }
 
     /// A leaf that begins on 2100-01-10.
@@ -120,26 +120,26 @@ impl Authority {
         let mut params = leaf_params(names);
         params.not_before = date_time_ymd(2100, 1, 10);
         params.not_after = date_time_ymd(2101, 1, 10);
-        self.leaf(params)
+        self.leaf(&params)
     }
 
     /// A leaf without any name.
     pub(crate) fn nameless(&self) -> Identity {
-        self.leaf(leaf_params(&[]))
+        self.leaf(&leaf_params(&[]))
     }
 
     /// A leaf for clients only.
     pub(crate) fn for_clients(&self, names: &[&str]) -> Identity {
         let mut params = leaf_params(names);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.leaf(params)
+        self.leaf(&params)
     }
 
     /// A CA certificate used as the server's own.
     pub(crate) fn ca_as_leaf(&self, names: &[&str]) -> Identity {
         let mut params = leaf_params(names);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        self.leaf(params)
+        self.leaf(&params)
     }
 
     /// A leaf with a critical extension that nobody knows.
@@ -148,7 +148,7 @@ impl Authority {
         let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 4711], vec![5, 0]);
         extension.set_criticality(true);
         params.custom_extensions = vec![extension];
-        self.leaf(params)
+        self.leaf(&params)
     }
 
     /// A good leaf, sent without the intermediate.
@@ -174,7 +174,7 @@ impl Authority {
         identity
     }
 
-    fn leaf(&self, params: CertificateParams) -> Identity {
+    fn leaf(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.intermediate_params, &self.intermediate_key);
         let leaf = params.signed_by(&key, &issuer).unwrap();
@@ -240,10 +240,10 @@ fn ca_params(name: &str) -> CertificateParams {
 }
 
 fn leaf_params(names: &[&str]) -> CertificateParams {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names.clone()).unwrap();
+    let owned: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(owned).unwrap();
     params.distinguished_name.remove(DnType::CommonName);
-    let common = names.first().map_or("nameless", String::as_str);
+    let common = names.first().copied().unwrap_or("nameless");
     params.distinguished_name.push(DnType::CommonName, common);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -150,3 +150,186 @@ fn of_protocol(variant: &str, text: &str) -> Failure {
         _ => Failure::new(Code::HttpMalformed, brief(text)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(phase: Phase, received: bool) -> Progress {
+        let mut progress = Progress::default();
+        progress.phase = Some(phase);
+        progress.received = received;
+        progress
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn errors_of_the_system_depend_on_the_phase() {
+        use Phase::{Connect, Handshake, Receive, Resolve, Send};
+        for (kind, phase, received, code) in [
+            (
+                ErrorKind::ConnectionRefused,
+                Connect,
+                false,
+                Code::ConnectRefused,
+            ),
+            (
+                ErrorKind::HostUnreachable,
+                Connect,
+                false,
+                Code::ConnectUnreachable,
+            ),
+            (
+                ErrorKind::NetworkUnreachable,
+                Connect,
+                false,
+                Code::ConnectUnreachable,
+            ),
+            (
+                ErrorKind::NetworkDown,
+                Connect,
+                false,
+                Code::ConnectUnreachable,
+            ),
+            (
+                ErrorKind::AddrNotAvailable,
+                Connect,
+                false,
+                Code::ConnectUnreachable,
+            ),
+            (
+                ErrorKind::PermissionDenied,
+                Connect,
+                false,
+                Code::ConnectUnreachable,
+            ),
+            (
+                ErrorKind::HostUnreachable,
+                Receive,
+                false,
+                Code::ConnectUnreachable,
+            ),
+            (
+                ErrorKind::ConnectionReset,
+                Connect,
+                false,
+                Code::ConnectReset,
+            ),
+            (
+                ErrorKind::ConnectionReset,
+                Handshake,
+                false,
+                Code::TlsHandshake,
+            ),
+            (
+                ErrorKind::UnexpectedEof,
+                Handshake,
+                false,
+                Code::TlsHandshake,
+            ),
+            (ErrorKind::ConnectionReset, Send, false, Code::ConnectReset),
+            (ErrorKind::BrokenPipe, Send, false, Code::ConnectReset),
+            (
+                ErrorKind::ConnectionAborted,
+                Receive,
+                false,
+                Code::ConnectReset,
+            ),
+            (ErrorKind::UnexpectedEof, Receive, false, Code::ConnectReset),
+            (ErrorKind::UnexpectedEof, Receive, true, Code::HttpTruncated),
+            (
+                ErrorKind::ConnectionReset,
+                Receive,
+                true,
+                Code::HttpTruncated,
+            ),
+            (ErrorKind::TimedOut, Resolve, false, Code::TimeoutDns),
+            (ErrorKind::TimedOut, Connect, false, Code::TimeoutConnect),
+            (ErrorKind::TimedOut, Handshake, false, Code::TimeoutTls),
+            (ErrorKind::TimedOut, Send, false, Code::TimeoutRequest),
+            (ErrorKind::TimedOut, Receive, true, Code::TimeoutResponse),
+            (ErrorKind::OutOfMemory, Connect, false, Code::BridgeInternal),
+        ] {
+            let error = io::Error::from(kind);
+            let failure = of_io(&error, &at(phase, received));
+            assert_eq!(failure.code, code, "{kind:?} in {phase:?}");
+            // ureq may hand the same error back by either way.
+            let through = of_ureq(ureq::Error::Io(kind.into()), &at(phase, received));
+            assert_eq!(through, failure, "{kind:?} in {phase:?}");
+            let body = of_body(io::Error::from(kind), &at(phase, received));
+            assert_eq!(body, failure, "{kind:?} in {phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_carried_failure_comes_back_as_it_was() {
+        let failure = Failure::new(Code::TlsExpired, "expired 2015-04-12");
+        let progress = at(Phase::Receive, true);
+        assert_eq!(of_ureq(carry(failure.clone()), &progress), failure);
+        let wrapped = carry(failure.clone()).into_io();
+        assert_eq!(of_body(wrapped, &progress), failure);
+    }
+
+    #[test]
+    fn errors_of_ureq_are_told_apart() {
+        let progress = at(Phase::Receive, true);
+        for (error, code) in [
+            (
+                ureq::Error::LargeResponseHeader(9, 32 << 10),
+                Code::HttpTooLarge,
+            ),
+            (ureq::Error::BodyStalled, Code::HttpTruncated),
+            (ureq::Error::BadUri("x".to_owned()), Code::BridgeBadRequest),
+            (
+                ureq::Error::Timeout(ureq::Timeout::Global),
+                Code::TimeoutResponse,
+            ),
+            (ureq::Error::Other("x".into()), Code::BridgeInternal),
+            (ureq::Error::ConnectionFailed, Code::BridgeInternal),
+            (ureq::Error::TlsRequired, Code::BridgeInternal),
+            (ureq::Error::HostNotFound, Code::BridgeInternal),
+        ] {
+            let text = error.to_string();
+            assert_eq!(of_ureq(error, &progress).code, code, "{text}");
+        }
+        for (variant, code) in [
+            ("OutputOverflow", Code::BridgeBadRequest),
+            ("BadHeader(\"x\")", Code::BridgeBadRequest),
+            ("HttpParseTooManyHeaders", Code::HttpTooLarge),
+            ("HttpParseFail(\"x\")", Code::HttpMalformed),
+            ("ChunkLenNotANumber", Code::HttpMalformed),
+            ("UnsupportedVersion", Code::HttpMalformed),
+            ("HeadersWith100", Code::HttpMalformed),
+        ] {
+            assert_eq!(of_protocol(variant, "text").code, code, "{variant}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_judged_by_how_far_the_exchange_came() {
+        let now = crate::io::clock::now();
+        let plan = Plan {
+            started: now,
+            deadline: now,
+            address: None,
+            ip: crate::core::endpoint::IpVersions::Both,
+            private_addresses: true,
+            fresh: false,
+        };
+        let alert = || Fault::Tls(Failure::new(Code::TlsHandshake, "alert"));
+        let ours = || Fault::Tls(Failure::new(Code::TlsClientCertificate, "alert"));
+        for (fault, phase, received, code) in [
+            (Fault::TimedOut, Phase::Connect, false, Code::TimeoutConnect),
+            (Fault::Cut, Phase::Handshake, false, Code::TlsHandshake),
+            (Fault::Cut, Phase::Receive, false, Code::ConnectReset),
+            (Fault::Cut, Phase::Receive, true, Code::HttpTruncated),
+            (alert(), Phase::Handshake, false, Code::TlsHandshake),
+            (alert(), Phase::Receive, false, Code::TlsHandshake),
+            (alert(), Phase::Receive, true, Code::HttpTruncated),
+            (ours(), Phase::Receive, false, Code::TlsClientCertificate),
+        ] {
+            let failure = of_fault(fault, &at(phase, received), &plan, now);
+            assert_eq!(failure.code, code, "{phase:?}, {received}");
+        }
+    }
+}

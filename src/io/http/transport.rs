@@ -146,14 +146,12 @@ impl Transport for Link {
 
     fn is_open(&mut self) -> bool {
         let plan = exchange::plan();
-        let of_another_exchange = self.user != exchange::id();
-        let now = clock::now();
-        !self.over
-            && !(plan.fresh && of_another_exchange)
-            && (plan.private_addresses || address::is_public(self.peer.ip()))
-            && now.saturating_duration_since(self.opened) < MAX_AGE
-            && clock::unix_time().as_secs() < self.not_after
-            && self.stream.is_at_rest()
+        let own = self.user == exchange::id();
+        let reachable = plan.private_addresses || address::is_public(self.peer.ip());
+        let age = clock::now().saturating_duration_since(self.opened);
+        let current = age < MAX_AGE && clock::unix_time().as_secs() < self.not_after;
+        let wanted = (own || !plan.fresh) && reachable && current;
+        wanted && !self.over && self.stream.is_at_rest()
     }
 
     fn is_tls(&self) -> bool {

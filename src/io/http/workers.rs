@@ -91,11 +91,11 @@ trait Perform: Send + Sync {
 
 impl Perform for Client {
     fn perform(&self, job: &Job) -> Outcome {
-        Client::perform(self, job)
+        Self::perform(self, job)
     }
 
     fn renew(&self) {
-        Client::renew(self);
+        Self::renew(self);
     }
 }
 

@@ -22,6 +22,7 @@ fn verdict_on(identity: &Identity, authority: &Authority) -> (Code, String) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_fault_of_a_chain_has_its_verdict() {
     let us = Authority::new("test");
     let them = Authority::new("other");
@@ -290,6 +291,7 @@ fn a_self_signed_certificate_that_is_trusted_itself_is_accepted() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_error_of_rustls_has_a_code_without_a_chain_too() {
     let at = |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     let other = |text: &'static str| OtherError(Arc::new(std::io::Error::other(text)));
