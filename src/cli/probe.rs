@@ -1,10 +1,28 @@
 //! `probe`: one request as a route would make it, explained.
+//!
+//! Says how long each phase took, what TLS settled on, what the server's certificates are for, and
+//! what to do about a failure. The verdict is the one a node would get.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::core::endpoint::Roots;
+use http::Uri;
+
+use crate::core::endpoint::{Endpoint, IpVersions, Limits, Redirects, Roots, Trust};
+use crate::core::outcome::{Code, Failure, Phase, Response};
+use crate::core::request::{Method, Request};
+use crate::io::clock;
+use crate::io::http::client::Client;
+use crate::io::http::exchange::{PHASES, Progress};
+use crate::io::http::resolver::Resolver;
+use crate::io::tls;
+use crate::io::tls::certificate::{Certificate, date};
+use crate::io::tls::failure::brief;
+
+/// Largest response that is read; only its size is shown.
+const MAX_RESPONSE: usize = 1024 * 1024;
 
 /// What to probe.
 #[derive(Clone, Debug)]
@@ -15,11 +33,327 @@ pub(crate) struct ProbeOptions {
     pub(crate) roots: Roots,
     /// Connect here instead of looking the name up.
     pub(crate) address: Option<IpAddr>,
-    /// Longest wait for each phase.
+    /// Longest wait for the whole request.
     pub(crate) timeout: Duration,
 }
 
-/// Makes the request and prints what came of it; returns whether it succeeded.
-pub(crate) fn probe(_options: &ProbeOptions, _out: &mut dyn Write) -> io::Result<bool> {
-    todo!()
+/// Makes the request and prints what came of it; returns whether there was a response of any
+/// status below 400.
+///
+/// # Errors
+/// If `out` can't be written to.
+pub(crate) fn probe(options: &ProbeOptions, out: &mut dyn Write) -> io::Result<bool> {
+    let prepared = request(&options.url).and_then(|request| {
+        let client = client(options)?;
+        Ok((request, client))
+    });
+    let (request, client) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            writeln!(out, "{error}")?;
+            return Ok(false);
+        }
+    };
+    let limits = Limits {
+        timeout: options.timeout,
+        deadline: options.timeout,
+        max_response: MAX_RESPONSE,
+    };
+    let started = clock::now();
+    let mut progress = Progress::default();
+    let times = (started, started + options.timeout);
+    let result = client.request(&request, &limits, times, &mut progress);
+    print_phases(&progress, clock::now(), out)?;
+    print_handshake(&progress, out)?;
+    print_verdict(&result, out)
+}
+
+fn client(options: &ProbeOptions) -> Result<Client, String> {
+    let endpoint = Endpoint {
+        name: "probe".to_owned(),
+        url: options.url.clone(),
+        address: options.address,
+        ip: IpVersions::Both,
+        captured_host: false,
+        private_addresses: true,
+        trust: Trust {
+            roots: options.roots.clone(),
+            ..Trust::default()
+        },
+        redirects: Redirects::None,
+        concurrency: 1,
+        queue: 1,
+        share: 1,
+    };
+    let roots = tls::roots::load(&endpoint.trust.roots)?;
+    let tls = tls::client::Client::new(&endpoint.trust, roots)?;
+    Ok(Client::new(
+        Arc::new(endpoint),
+        tls,
+        Arc::new(Resolver::new()),
+    ))
+}
+
+fn request(url: &str) -> Result<Request, String> {
+    let bad =
+        |what: &str| format!("`{url}` {what}; expected a URL such as https://example.com/path");
+    let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
+    if uri.scheme_str() != Some("https") {
+        return Err(bad("does not start with https://"));
+    }
+    let host = uri.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty()
+        || uri
+            .authority()
+            .is_some_and(|all| all.as_str().contains('@'))
+    {
+        return Err(bad("names no plain host"));
+    }
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    Ok(Request {
+        method: Method::Get,
+        host: host.to_ascii_lowercase(),
+        port: uri.port_u16().unwrap_or(443),
+        target: match target.starts_with('/') {
+            true => target.to_owned(),
+            false => format!("/{target}"),
+        },
+        headers: Vec::new(),
+        body: None,
+    })
+}
+
+fn print_phases(progress: &Progress, end: Instant, out: &mut dyn Write) -> io::Result<()> {
+    let entered: Vec<(Phase, Instant)> = PHASES
+        .into_iter()
+        .filter_map(|phase| Some((phase, progress.entered(phase)?)))
+        .collect();
+    let ends = entered.iter().skip(1).map(|(_, at)| *at).chain([end]);
+    for ((phase, began), ended) in entered.iter().zip(ends) {
+        let took = ended.saturating_duration_since(*began);
+        let peer = match (phase, progress.peer) {
+            (Phase::Connect, Some(peer)) => format!("  {peer}"),
+            _ => String::new(),
+        };
+        let milliseconds = took.as_secs_f64() * 1000.0;
+        writeln!(
+            out,
+            "{:<11} {milliseconds:>9.1} ms{peer}",
+            phase_name(*phase)
+        )?;
+    }
+    Ok(())
+}
+
+const fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Prepare => "prepare",
+        Phase::Resolve => "look-up",
+        Phase::Connect => "connect",
+        Phase::Handshake => "handshake",
+        Phase::Send => "send",
+        Phase::Receive => "response",
+        Phase::Reply => "reply",
+    }
+}
+
+fn print_handshake(progress: &Progress, out: &mut dyn Write) -> io::Result<()> {
+    let chain = match &progress.handshake {
+        Some(handshake) => {
+            let (protocol, suite) = (handshake.protocol, &handshake.suite);
+            writeln!(out, "\n{protocol}, {suite}")?;
+            &handshake.chain
+        }
+        None => &progress.refused_chain,
+    };
+    for (at, der) in chain.iter().enumerate() {
+        writeln!(out)?;
+        match Certificate::read(der) {
+            Some(certificate) => print_certificate(at, &certificate, out)?,
+            None => writeln!(out, "certificate {at}: can not be read")?,
+        }
+    }
+    Ok(())
+}
+
+fn print_certificate(at: usize, one: &Certificate, out: &mut dyn Write) -> io::Result<()> {
+    let names: Vec<String> = one.names.iter().map(|name| brief(name)).collect();
+    writeln!(out, "certificate {at}: {}", brief(&one.subject))?;
+    writeln!(out, "  issued by  {}", brief(&one.issuer))?;
+    writeln!(
+        out,
+        "  valid      {} to {}",
+        date(one.not_before),
+        date(one.not_after)
+    )?;
+    if !names.is_empty() {
+        writeln!(out, "  for        {}", names.join(", "))?;
+    }
+    writeln!(out, "  pin        sha256/{}", one.pin)
+}
+
+fn print_verdict(result: &Result<Response, Failure>, out: &mut dyn Write) -> io::Result<bool> {
+    writeln!(out)?;
+    match result {
+        Ok(response) => {
+            let size = response.body.len();
+            let kind = response.content_type.as_deref().unwrap_or("no type given");
+            let kind = brief(kind);
+            writeln!(out, "ok: status {}, {size} bytes, {kind}", response.status)?;
+            Ok(response.status < 400)
+        }
+        Err(failure) => {
+            let (code, detail) = (failure.code, &failure.detail);
+            writeln!(out, "{}: {detail}", code.as_str())?;
+            writeln!(out, "  meaning    {}", code.meaning())?;
+            writeln!(out, "  what to do {}", remedy(code))?;
+            Ok(false)
+        }
+    }
+}
+
+/// Returns what the person in front of the probe can do about a failure.
+const fn remedy(code: Code) -> &'static str {
+    match code {
+        Code::TlsExpired => {
+            "the server's owner has to renew it; if the date is wrong, set the clock"
+        }
+        Code::TlsNotYetValid => "check this machine's clock; else wait, or ask the server's owner",
+        Code::TlsWrongName => "use one of the names it is for, or ask the server's owner",
+        Code::TlsUnknownIssuer => {
+            "name its root in `roots`; if the chain above lacks the issuer, the server must send it"
+        }
+        Code::TlsSelfSigned => {
+            "if it is your own server, save its certificate as PEM and name the file in `roots`"
+        }
+        Code::TlsRevoked => "do not use this server until it has another certificate",
+        Code::TlsRevocationUnknown => "update the revocation lists in `crl`",
+        Code::TlsPinMismatch => "compare the pins above with `pins`; a new key needs a new pin",
+        Code::TlsBadCertificate | Code::TlsWeak => "the server needs another certificate",
+        Code::TlsProtocol => "the server has to offer TLS 1.2 or 1.3 with a current cipher suite",
+        Code::TlsClientCertificate => "give the endpoint a `client_certificate` that it accepts",
+        Code::TlsHandshake => "check host and port; something between may be interfering",
+        Code::ClockUnset => "set the clock (NTP)",
+        Code::DnsNotFound => "check the host name",
+        Code::DnsFailed | Code::TimeoutDns => "check the network and the name servers",
+        Code::ConnectRefused => "check the port, and whether the server runs",
+        Code::ConnectUnreachable => "check the network, routes and firewall",
+        Code::ConnectReset => "try again; look at the server's log",
+        Code::TimeoutConnect => "check host, port and firewall",
+        Code::TimeoutTls => "check that the port speaks TLS; look at the server's load",
+        Code::TimeoutRequest | Code::TimeoutResponse | Code::TimeoutQueue => {
+            "look at the server's load, or raise `timeout`"
+        }
+        Code::HttpMalformed => "check that the port speaks HTTP over TLS",
+        Code::HttpTruncated => "try again; look at the server's log",
+        Code::HttpTooLarge => "ask for less, or raise `max_response`",
+        Code::HttpRedirect => "use the URL that it leads to",
+        Code::HttpStatus | Code::ReplyTooLarge => "look at the response",
+        Code::BridgeBadRequest | Code::BridgeDenied => "check the URL",
+        Code::BridgeBusy
+        | Code::BridgeRateLimited
+        | Code::BridgePaused
+        | Code::BridgeStorage
+        | Code::BridgeExpired
+        | Code::BridgeDropped
+        | Code::BridgeStopping
+        | Code::BridgeInternal => "please report it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::http::support::certificates::Authority;
+    use crate::io::http::support::https::{Script, Server};
+
+    fn options(server: &Server, host: &str, roots: Roots) -> ProbeOptions {
+        ProbeOptions {
+            url: format!("https://{host}:{}/path?q=1", server.port()),
+            roots,
+            address: Some("127.0.0.1".parse().unwrap()),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    fn run(options: &ProbeOptions) -> (bool, String) {
+        let mut out = Vec::new();
+        let good = probe(options, &mut out).unwrap();
+        (good, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_good_server_is_described() {
+        let authority = Authority::new("test");
+        let server = Server::start(&authority.good(&["site.example"]), Script::echo());
+        let file = authority.root_file();
+        let roots = Roots::Files(vec![file.path().to_owned()]);
+        let (good, text) = run(&options(&server, "Site.example", roots));
+        assert!(good, "{text}");
+        for line in [
+            format!("  127.0.0.1:{}", server.port()),
+            "TLS 1.3, TLS13_".to_owned(),
+            "certificate 0: CN=site.example\n  issued by  CN=test intermediate\n  \
+             valid      2020-01-01 to 2090-01-01\n  for        site.example\n  pin        sha256/"
+                .to_owned(),
+            "certificate 1: CN=test intermediate\n  issued by  CN=test root\n".to_owned(),
+            "\nok: status 200, 13 bytes, no type given\n".to_owned(),
+        ] {
+            assert!(text.contains(&line), "{line} in\n{text}");
+        }
+        for phase in ["look-up", "connect", "handshake", "send", "response"] {
+            assert!(text.contains(phase), "{phase} in\n{text}");
+        }
+        assert_eq!(server.last().line(), "GET /path?q=1");
+    }
+
+    #[test]
+    fn a_refused_chain_is_shown_with_verdict_and_remedy() {
+        let authority = Authority::new("test");
+        let server = Server::start(&authority.expired(&["site.example"]), Script::echo());
+        let file = authority.root_file();
+        let roots = Roots::Files(vec![file.path().to_owned()]);
+        let (good, text) = run(&options(&server, "site.example", roots));
+        assert!(!good);
+        for line in [
+            "certificate 0: CN=site.example\n",
+            "  valid      2014-04-09 to 2015-04-12\n",
+            "\ntls.expired: expired 2015-04-12\n  meaning    a certificate of the chain is past \
+             its not-after date\n  what to do the server's owner has to renew it; if the date is \
+             wrong, set the clock\n",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("response  "), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_https_url_is_said_so() {
+        for (url, what) in [
+            ("http://a.example/", "does not start with https://"),
+            ("a.example", "does not start with https://"),
+            ("https://u:p@a.example/", "names no plain host"),
+            ("https:// /", "is not a URL"),
+        ] {
+            let (good, text) = run(&ProbeOptions {
+                url: url.to_owned(),
+                roots: Roots::Bundled,
+                address: None,
+                timeout: Duration::from_secs(1),
+            });
+            assert!(!good);
+            assert_eq!(
+                text,
+                format!("`{url}` {what}; expected a URL such as https://example.com/path\n")
+            );
+        }
+    }
+
+    #[test]
+    fn every_code_has_a_remedy() {
+        for code in Code::ALL {
+            assert!(remedy(*code).len() > 9, "{}", code.as_str());
+        }
+    }
 }
