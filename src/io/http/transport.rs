@@ -150,8 +150,14 @@ impl Transport for Link {
         let reachable = plan.private_addresses || address::is_public(self.peer.ip());
         let age = clock::now().saturating_duration_since(self.opened);
         let current = age < MAX_AGE && clock::unix_time().as_secs() < self.not_after;
-        let wanted = (own || !plan.fresh) && reachable && current;
-        wanted && !self.over && self.stream.is_at_rest()
+        if self.over || !reachable || !current || (plan.fresh && !own) {
+            return false;
+        }
+        // On its way back into the pool the system is not asked: it will be on the way out.
+        match own {
+            true => self.stream.is_quiet(),
+            false => self.stream.is_at_rest(),
+        }
     }
 
     fn is_tls(&self) -> bool {

@@ -152,3 +152,94 @@ fn has_aes_instructions() -> bool {
 fn has_aes_instructions() -> bool {
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::io::http::support::certificates::Authority;
+    use crate::io::http::support::https::{Script, Server, response};
+    use crate::io::tls::stream::Stream;
+
+    const NAME: &str = "site.example";
+
+    fn client(authority: &Authority) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.root().clone()).unwrap();
+        Client::new(&Trust::default(), Arc::new(roots)).unwrap()
+    }
+
+    /// Makes a handshake, and a request so that session tickets arrive.
+    fn visit(client: &Client, server: &Server) -> Handshake {
+        let deadline = clock::now() + Duration::from_secs(10);
+        let socket = TcpStream::connect(server.address()).unwrap();
+        let (mut stream, facts) = Stream::connect(client, NAME, socket, deadline).unwrap();
+        stream.write(b"GET / HTTP/1.1\r\n\r\n", deadline).unwrap();
+        assert!(stream.read(&mut [0; 100], deadline).unwrap() > 0);
+        facts.as_ref().clone()
+    }
+
+    #[test]
+    fn a_handshake_leaves_its_facts() {
+        let authority = Authority::new("test");
+        let identity = authority.good(&[NAME]);
+        for (script, protocol) in [
+            (Script::echo().tls12(), "TLS 1.2"),
+            (Script::echo().tls13(), "TLS 1.3"),
+        ] {
+            let server = Server::start(&identity, script);
+            let client = client(&authority);
+            let first = visit(&client, &server);
+            assert_eq!((first.protocol, first.resumed), (protocol, false));
+            assert!(first.suite.starts_with("TLS"), "{}", first.suite);
+            assert_eq!(certificate::date(first.not_after), "2090-01-01");
+            let chain: Vec<_> = identity.chain.iter().map(|one| one.to_vec()).collect();
+            assert_eq!(first.chain, chain);
+            let second = visit(&client, &server);
+            assert!(second.resumed);
+            assert_eq!(second.not_after, first.not_after);
+            assert_eq!(second.chain, first.chain);
+        }
+    }
+
+    #[test]
+    fn no_session_outlives_its_chain() {
+        let authority = Authority::new("test");
+        for script in [Script::echo().tls12(), Script::echo().tls13()] {
+            let server = Server::start(&authority.good(&[NAME]), script);
+            let client = client(&authority);
+            visit(&client, &server);
+            assert!(visit(&client, &server).resumed);
+            let name = ServerName::try_from(NAME).unwrap();
+            client.sessions.note_end(name, clock::unix_time().as_secs());
+            assert!(!visit(&client, &server).resumed, "the chain has ended");
+            assert!(visit(&client, &server).resumed, "the new one has not");
+        }
+    }
+
+    #[test]
+    fn another_client_shares_no_sessions() {
+        let authority = Authority::new("test");
+        let script = Script::bytes(response("200 OK", &[], b"ok"));
+        let server = Server::start(&authority.good(&[NAME]), script);
+        visit(&client(&authority), &server);
+        assert!(!visit(&client(&authority), &server).resumed);
+    }
+
+    #[test]
+    fn chacha_comes_first_only_without_aes_instructions() {
+        let suites = preferring_fast_suites().cipher_suites;
+        let first = format!("{:?}", suites.first().unwrap().suite());
+        assert_eq!(
+            first.contains("CHACHA20"),
+            !has_aes_instructions(),
+            "{first}"
+        );
+        assert_eq!(
+            suites.len(),
+            provider::default_provider().cipher_suites.len()
+        );
+    }
+}

@@ -174,16 +174,11 @@ impl Stream {
     pub(crate) fn is_at_rest(&mut self) -> bool {
         // A server has few reasons to talk now; one that doesn't stop is not worth keeping.
         for _ in 0..8 {
-            // First of all for what came in one piece with the last response.
-            match self.tls.process_new_packets() {
-                Ok(state) if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() => {
-                    return false;
-                }
-                Ok(_) => {}
-                Err(_) => return false,
+            if !self.is_quiet() {
+                return false;
             }
             match self.is_readable() {
-                Ok(false) => return !self.write_broken,
+                Ok(false) => return true,
                 Ok(true) => {}
                 Err(_) => return false,
             }
@@ -194,6 +189,16 @@ impl Stream {
             }
         }
         false
+    }
+
+    /// Returns whether nothing has come with the last response that belongs to no request, as far
+    /// as it has been read.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let quiet = match self.tls.process_new_packets() {
+            Ok(state) => state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed(),
+            Err(_) => false,
+        };
+        quiet && !self.write_broken
     }
 
     fn is_readable(&self) -> io::Result<bool> {

@@ -708,3 +708,63 @@ fn header_fields_that_the_gateway_writes_are_refused() {
         "the path or a header field is longer than 16 KiB"
     );
 }
+
+#[test]
+fn a_host_name_is_looked_up_and_ip_versions_are_kept_to() {
+    use crate::core::endpoint::IpVersions;
+
+    let authority = Authority::new("local");
+    let identity = authority.good(&["localhost", "127.0.0.1"]);
+    let site = |ip| {
+        Site::presenting(&identity, &authority, Script::echo(), move |endpoint| {
+            endpoint.address = None;
+            endpoint.ip = ip;
+        })
+    };
+    for (host, ip) in [
+        // Where localhost is ::1 as well, nobody listens there and the other family answers.
+        ("localhost", IpVersions::Both),
+        ("localhost", IpVersions::V4),
+        ("127.0.0.1", IpVersions::V4),
+    ] {
+        let site = site(ip);
+        let mut request = site.get("/");
+        request.host = host.to_owned();
+        assert_eq!(site.respond(request).status, 200, "{host} {ip:?}");
+    }
+    let site = site(IpVersions::V6);
+    let mut request = site.get("/");
+    request.host = "127.0.0.1".to_owned();
+    let failure = site.fail(request);
+    assert_eq!(failure.code, Code::DnsNotFound);
+    assert_eq!(failure.detail, "127.0.0.1 has no IPv6 address");
+}
+
+#[test]
+fn a_pooled_connection_is_shared_by_threads_but_never_at_the_same_time() {
+    let site = Site::with(Script::echo(), |endpoint| endpoint.concurrency = 2);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let site = &site;
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let target = format!("/{thread}/{n}");
+                    let response = site.respond(site.get(&target));
+                    assert_eq!(response.body.as_ref(), format!("GET {target}").as_bytes());
+                }
+            });
+        }
+    });
+    let counts = site.server.counts();
+    assert_eq!(counts.requests, 100);
+    assert!(counts.connections <= 2, "{counts:?}");
+}
+
+#[test]
+fn a_renewed_client_opens_new_connections() {
+    let site = Site::new(Script::echo());
+    site.respond(site.get("/"));
+    site.client.renew();
+    site.respond(site.get("/"));
+    assert_eq!(site.server.counts().connections, 2);
+}
