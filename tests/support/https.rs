@@ -406,9 +406,10 @@ impl Shared {
             let shared = Arc::clone(self);
             let at = state.sockets.len() - 1;
             state.threads.push(thread::spawn(move || {
+                // Also after a panic of the script, so that the client isn't left waiting.
+                let _end = Release(&shared, at);
                 // The client going away is the usual end of a connection.
                 let _ = shared.serve(socket, number);
-                shared.release(at);
             }));
             self.changed.notify_all();
         }
@@ -564,6 +565,15 @@ impl Shared {
             .wait_timeout_while(state, pause, |state| !state.stopped)
             .unwrap();
         state.stopped
+    }
+}
+
+/// Releases a connection when dropped.
+struct Release<'a>(&'a Shared, usize);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.release(self.1);
     }
 }
 

@@ -768,3 +768,67 @@ fn a_renewed_client_opens_new_connections() {
     site.respond(site.get("/"));
     assert_eq!(site.server.counts().connections, 2);
 }
+
+/// A small generator of numbers that look random: the same ones in every run.
+struct Noise(u32);
+
+impl Noise {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        usize::try_from(self.0).unwrap() % limit.max(1)
+    }
+
+    /// Damages bytes in one to four places.
+    fn damage(&mut self, bytes: &mut Vec<u8>) {
+        const LIKELY: &[u8] = b"\r\n\r\n0123456789abcdef;:, \0\xffHTTP/";
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len());
+            let likely = LIKELY[self.below(LIKELY.len())];
+            match self.below(5) {
+                0 => bytes[at] = likely,
+                1 => bytes.insert(at, likely),
+                2 if bytes.len() > 1 => drop(bytes.remove(at)),
+                3 => bytes.truncate(at + 1),
+                _ => {
+                    let copy: Vec<u8> = bytes[at..].iter().copied().take(20).collect();
+                    bytes.splice(at..at, copy);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_responses_never_panic_and_are_never_our_fault() {
+    let whole: Vec<Vec<u8>> = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-type: text/plain\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nt: 1\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nlink: x\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+        "HTTP/1.0 302 Found\r\nlocation: /x\r\nconnection: close\r\n\r\nmoved",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec();
+    let site = Site::new(Script::answering(move |request| {
+        let seed = u32::try_from(request.number).unwrap() * 2_654_435 + 1;
+        let mut noise = Noise(seed);
+        let mut bytes = whole[noise.below(whole.len())].clone();
+        noise.damage(&mut bytes);
+        vec![Step::Send(bytes), Step::Close]
+    }));
+    for n in 0..600 {
+        let outcome = site.perform_within(site.get("/"), SHORT);
+        if let Outcome::Failure(failure) = outcome {
+            let expected = matches!(
+                failure.code,
+                Code::HttpMalformed
+                    | Code::HttpTruncated
+                    | Code::HttpTooLarge
+                    | Code::HttpRedirect
+                    | Code::ConnectReset
+            );
+            assert!(expected, "response {n}: {failure:?}");
+        }
+    }
+}
