@@ -4,8 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
-
 use super::client::Client;
 use super::resolver::Resolver;
 use super::support::certificates::{Authority, Identity};
@@ -126,9 +124,8 @@ pub(crate) fn endpoint() -> Endpoint {
 
 /// A client that trusts `authority`.
 pub(crate) fn client(endpoint: &Arc<Endpoint>, authority: &Authority) -> Client {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.root().clone()).unwrap();
-    let tls = tls::client::Client::new(&endpoint.trust, Arc::new(roots)).unwrap();
+    let roots = tls::roots::only(authority.root());
+    let tls = tls::client::Client::new(&endpoint.trust, roots).unwrap();
     Client::new(Arc::clone(endpoint), tls, Arc::new(Resolver::new()))
 }
 

@@ -161,14 +161,13 @@ mod tests {
     use super::*;
     use crate::io::http::support::certificates::Authority;
     use crate::io::http::support::https::{Script, Server, response};
+    use crate::io::tls::roots;
     use crate::io::tls::stream::Stream;
 
     const NAME: &str = "site.example";
 
     fn client(authority: &Authority) -> Client {
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.root().clone()).unwrap();
-        Client::new(&Trust::default(), Arc::new(roots)).unwrap()
+        Client::new(&Trust::default(), roots::only(authority.root())).unwrap()
     }
 
     /// Makes a handshake, and a request so that session tickets arrive.

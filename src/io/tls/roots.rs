@@ -30,6 +30,14 @@ pub(crate) fn load(roots: &Roots) -> Result<Arc<RootCertStore>, String> {
     }
 }
 
+/// Returns a store of one root, for tests.
+#[cfg(test)]
+pub(crate) fn only(root: &CertificateDer<'static>) -> Arc<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    store.add(root.clone()).unwrap();
+    Arc::new(store)
+}
+
 /// Mozilla's roots: one copy for all endpoints, made when the first needs it.
 fn bundled() -> Arc<RootCertStore> {
     static BUNDLED: OnceLock<Arc<RootCertStore>> = OnceLock::new();
