@@ -242,7 +242,7 @@ fn unknown_protocol_level_is_refused_in_a_form_its_client_knows() {
     let cases: [(u8, &[u8]); 3] = [
         (2, &[0x20, 2, 0, 1]),
         (6, &[0x20, 3, 0, 0x84, 0]),
-        (0x84, &[0x20, 3, 0, 0x84, 0]),
+        (0x84, &[0x20, 2, 0, 1]),
     ];
     for (level, answer) in cases {
         let mut client = Client::open(broker.address);

@@ -3,4 +3,5 @@
 pub(crate) mod codec;
 pub(crate) mod listener;
 pub(crate) mod login;
+mod patience;
 pub(crate) mod session;

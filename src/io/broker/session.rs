@@ -1,7 +1,7 @@
 //! One task per client: bytes ↔ packets ↔ hub.
 //!
-//! It decides when a client is too slow to be kept: to say CONNECT, to finish a packet, to take
-//! what is written to it. Everything else is the hub's decision.
+//! It decides how much is read and written at once, and gives up clients that [`Patience`] finds
+//! too slow. Everything else is the hub's decision.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::codec::{self, DecodeError};
+use super::patience::Patience;
 use crate::core::hub::{ConnectionId, Ended};
 use crate::core::packet::{ConnAck, Connect, Outgoing, Version, reason};
 use crate::io::clock;
@@ -27,10 +28,6 @@ use crate::io::log::escape;
 
 /// Time until CONNECT is there.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time from the first byte of a packet to its last.
-const PACKET: Duration = Duration::from_secs(30);
-/// Time in which a client takes at least a byte of what is written to it.
-const STALL: Duration = Duration::from_secs(20);
 /// Time to write what is left to a client that is being closed.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Time in which a client that was told to go closes its end.
@@ -71,15 +68,12 @@ pub(super) async fn serve(
         stream,
         shared,
         peer,
-        silence: shared.silence(line.id),
+        patience: Patience::new(shared.silence(line.id), now),
         line,
         version,
         // CONNECT and what follows it may have come in one piece.
         unread: !input.is_empty(),
         input,
-        last_packet: now,
-        packet_begun: None,
-        stalled: None,
         alarm: Box::pin(sleep_until(now.into())),
         alarm_at: None,
     };
@@ -208,12 +202,7 @@ struct Session<'a> {
     input: BytesMut,
     /// Whether `input` may hold whole packets.
     unread: bool,
-    silence: Option<Duration>,
-    last_packet: Instant,
-    /// When the first byte of an incomplete packet came.
-    packet_begun: Option<Instant>,
-    /// When the socket last took something, while there is more for it.
-    stalled: Option<Instant>,
+    patience: Patience,
     alarm: Pin<Box<Sleep>>,
     /// When the alarm goes off, `None` when it went off.
     alarm_at: Option<Instant>,
@@ -238,8 +227,11 @@ impl Session<'_> {
                 Turn::Unread => tokio::task::yield_now().await,
                 Turn::Read(_) | Turn::Wrote(Err(_)) => return Some(Ended::Lost),
                 Turn::Wrote(Ok(())) | Turn::Rung => continue,
-                Turn::Late => match self.overdue(clock::now()) {
-                    Some(ended) => return Some(ended),
+                Turn::Late => match self.patience.overdue(clock::now()) {
+                    Some((ended, what)) => {
+                        self.note(what);
+                        return Some(ended);
+                    }
                     None => continue,
                 },
             }
@@ -280,11 +272,11 @@ impl Session<'_> {
                 }
                 Poll::Ready(Ok(count)) => {
                     output.advance(count);
-                    self.stalled = None;
+                    self.patience.progress();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Pending => {
-                    self.stalled.get_or_insert_with(clock::now);
+                    self.patience.stalled(clock::now);
                     return Poll::Pending;
                 }
             }
@@ -334,16 +326,14 @@ impl Session<'_> {
                 .map_err(|error| self.give_up(error))?;
             let Some(packet) = packet else { break };
             taken += 1;
-            self.last_packet = self.shared.with(|gateway, now| {
+            let now = self.shared.with(|gateway, now| {
                 gateway.receive(self.line.id, packet, now);
                 now
             });
-        }
-        if taken > 0 || self.unread {
-            self.packet_begun = None;
+            self.patience.packet(now);
         }
         if !self.unread && !self.input.is_empty() {
-            self.packet_begun.get_or_insert_with(clock::now);
+            self.patience.begun(clock::now);
         }
         self.put_input_away();
         Ok(())
@@ -358,9 +348,13 @@ impl Session<'_> {
                 ("a second CONNECT", Ended::Malformed)
             }
         };
+        self.note(what);
+        ended
+    }
+
+    fn note(&self, what: &'static str) {
         self.shared
             .note(|journal, now| journal.violation(self.peer, what, now));
-        ended
     }
 
     /// Takes from the hub what did not fit before.
@@ -372,7 +366,7 @@ impl Session<'_> {
     /// Waits for the earliest limit. The alarm is only ever moved to an earlier time: later ones
     /// are found when it goes off, so that traffic does not touch the timer.
     fn poll_alarm(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(limit) = self.limits().into_iter().flatten().map(|(at, _)| at).min() else {
+        let Some(limit) = self.patience.next() else {
             return Poll::Pending;
         };
         if self.alarm_at.is_none_or(|at| limit < at) {
@@ -383,25 +377,6 @@ impl Session<'_> {
             .as_mut()
             .poll(context)
             .map(|()| self.alarm_at = None)
-    }
-
-    fn limits(&self) -> [Option<(Instant, Ended)>; 3] {
-        [
-            self.silence
-                .map(|silence| (self.last_packet + silence, Ended::KeepAlive)),
-            self.packet_begun
-                .map(|begun| (begun + PACKET, Ended::Malformed)),
-            self.stalled.map(|since| (since + STALL, Ended::Lost)),
-        ]
-    }
-
-    fn overdue(&self, now: Instant) -> Option<Ended> {
-        let over = self
-            .limits()
-            .into_iter()
-            .flatten()
-            .filter(|(at, _)| *at <= now);
-        over.min_by_key(|(at, _)| *at).map(|(_, ended)| ended)
     }
 
     /// Tells the hub why the connection ends, if it does not know, and writes what is left.

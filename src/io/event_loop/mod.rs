@@ -67,7 +67,7 @@ pub(crate) async fn run(
     let accepting = listeners.accept(&shared);
     ready(&addresses);
 
-    let first = signals.stop().await;
+    signals.stop().await;
     info!(
         "stopping: no new connections, {} requests to finish",
         shared.pending()
@@ -78,7 +78,7 @@ pub(crate) async fn run(
     tokio::select! {
         biased;
         () = stop(&shared, config.stop_timeout) => {}
-        second = signals.stop() => return Err(RunError::Interrupted(first.max(second))),
+        second = signals.stop() => return Err(RunError::Interrupted(second)),
     }
     shared.note(|journal, _| journal.summary());
     Ok(())

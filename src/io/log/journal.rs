@@ -182,7 +182,7 @@ impl Journal {
                 expected,
             } => {
                 if self.is_new_near_miss(client, route) {
-                    warn!(
+                    info!(
                         "client `{}` published to `{}`, which no route takes; nearest is route \
                          `{}` with topic `{}`",
                         escape(client),

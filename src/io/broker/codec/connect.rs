@@ -60,7 +60,8 @@ fn version(fields: &mut Fields<'_>) -> Result<Version, DecodeError> {
         (b"MQIsdp", 3) => Ok(Version::V3_1),
         (b"MQTT", 4) => Ok(Version::V3_1_1),
         (b"MQTT", 5) => Ok(Version::V5),
-        (b"MQTT", 6..) => Err(DecodeError::UnsupportedVersion(Version::V5)),
+        // The upper bit is how mosquitto's bridges introduce themselves; refused, they try without.
+        (b"MQTT", 6..0x80) => Err(DecodeError::UnsupportedVersion(Version::V5)),
         (b"MQTT" | b"MQIsdp", _) => Err(DecodeError::UnsupportedVersion(Version::V3_1_1)),
         _ => Err(DecodeError::Malformed("a protocol name other than MQTT")),
     }
