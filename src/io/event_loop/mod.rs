@@ -68,10 +68,7 @@ pub(crate) async fn run(
     ready(&addresses);
 
     signals.stop().await;
-    info!(
-        "stopping: no new connections, {} requests to finish",
-        shared.pending()
-    );
+    info!("stopping; requests to finish: {}", shared.pending());
     for task in accepting {
         task.abort();
     }
@@ -89,7 +86,7 @@ async fn stop(shared: &Rc<Shared>, limit: Duration) {
     shared.with(Gateway::stop);
     if timeout(limit, shared.settled()).await.is_err() {
         warn!(
-            "stopped waiting for {} requests after {limit:?}",
+            "gave up waiting after {limit:?}; requests in flight: {}",
             shared.pending()
         );
     }

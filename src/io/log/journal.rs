@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{debug, error, info, warn};
+use log::{Level, debug, error, info, log, log_enabled};
 
 use super::caps::{Caps, Line};
 use super::escape;
@@ -55,8 +55,8 @@ impl Journal {
     /// Notes a connection closed at once because there are too many.
     pub(crate) fn turned_away(&mut self, peer: SocketAddr, why: &str, now: Instant) {
         self.counts.turned_away = self.counts.turned_away.saturating_add(1);
-        self.capped("turned away", "", now, || {
-            debug!("{peer}: turned away, {why}");
+        self.capped((Level::Debug, "turned away", ""), now, || {
+            format!("{peer}: turned away, {why}")
         });
     }
 
@@ -64,8 +64,8 @@ impl Journal {
     pub(crate) fn refused(&mut self, peer: SocketAddr, why: &str, now: Instant) {
         self.counts.refused = self.counts.refused.saturating_add(1);
         let address = peer.ip().to_string();
-        self.capped("refused", &address, now, || {
-            debug!("{peer}: CONNECT refused, {why}");
+        self.capped((Level::Debug, "refused", &address), now, || {
+            format!("{peer}: CONNECT refused, {why}")
         });
     }
 
@@ -73,8 +73,8 @@ impl Journal {
     pub(crate) fn violation(&mut self, peer: SocketAddr, what: &str, now: Instant) {
         self.counts.violations = self.counts.violations.saturating_add(1);
         let address = peer.ip().to_string();
-        self.capped("violation", &address, now, || {
-            debug!("{peer}: closed, {what}");
+        self.capped((Level::Debug, "violation", &address), now, || {
+            format!("{peer}: closed, {what}")
         });
     }
 
@@ -114,52 +114,59 @@ impl Journal {
                 action,
             } => {
                 self.counts.denied = self.counts.denied.saturating_add(1);
-                self.capped("denied", client, now, || {
-                    debug!(
+                self.capped((Level::Debug, "denied", client), now, || {
+                    format!(
                         "client `{}` may not {action} `{}`; its user's rules do not allow it",
                         escape(client),
                         escape(topic)
-                    );
+                    )
                 });
             }
             HubReport::Dropped { client, count } => {
                 self.counts.dropped = self.counts.dropped.saturating_add(*count);
-                self.capped("dropped", client, now, || {
-                    warn!(
-                        "client `{}`: queue full, {count} messages dropped, oldest first",
+                self.capped((Level::Warn, "dropped", client), now, || {
+                    format!(
+                        "client `{}`: {count} messages dropped, for its queue is full or they are too \
+                         large for it",
                         escape(client)
-                    );
+                    )
                 });
             }
-            HubReport::TakenOver { client } => self.capped("taken over", client, now, || {
-                info!(
-                    "client `{}` connected again while connected; if these are two nodes, give \
+            HubReport::TakenOver { client } => {
+                self.capped((Level::Info, "taken over", client), now, || {
+                    format!(
+                        "client `{}` connected again while connected; if these are two nodes, give \
                      each a client ID of its own",
-                    escape(client)
-                );
-            }),
-            HubReport::RetainedFull { topic } => self.capped("retained", "", now, || {
-                warn!(
-                    "`{}` is not kept as retained message: there are too many",
-                    escape(topic)
-                );
-            }),
-            HubReport::Forgotten { client } => self.capped("forgotten", "", now, || {
-                info!(
-                    "client `{}`: session forgotten; too many clients are away",
-                    escape(client)
-                );
-            }),
+                        escape(client)
+                    )
+                });
+            }
+            HubReport::RetainedFull { topic } => {
+                self.capped((Level::Warn, "retained", ""), now, || {
+                    format!(
+                        "`{}` is not kept as retained message: there are too many",
+                        escape(topic)
+                    )
+                });
+            }
+            HubReport::Forgotten { client } => {
+                self.capped((Level::Info, "forgotten", ""), now, || {
+                    format!(
+                        "client `{}`: session forgotten; too many clients are away",
+                        escape(client)
+                    )
+                });
+            }
             HubReport::Refused { client, why } => {
                 self.counts.refused = self.counts.refused.saturating_add(1);
-                self.capped("refused", client, now, || {
-                    debug!("client `{}`: CONNECT refused, {why}", escape(client));
+                self.capped((Level::Debug, "refused", client), now, || {
+                    format!("client `{}`: CONNECT refused, {why}", escape(client))
                 });
             }
             HubReport::Violation { client, what } => {
                 self.counts.violations = self.counts.violations.saturating_add(1);
-                self.capped("violation", client, now, || {
-                    debug!("client `{}`: closed, {what}", escape(client));
+                self.capped((Level::Debug, "violation", client), now, || {
+                    format!("client `{}`: closed, {what}", escape(client))
                 });
             }
         }
@@ -193,12 +200,12 @@ impl Journal {
                 }
             }
             BridgeReport::ResponseTopicRefused { client, topic, why } => {
-                self.capped("response topic", client, now, || {
-                    debug!(
+                self.capped((Level::Debug, "response topic", client), now, || {
+                    format!(
                         "client `{}`: response topic `{}` not used, {why}",
                         escape(client),
                         escape(topic)
-                    );
+                    )
                 });
             }
         }
@@ -213,7 +220,9 @@ impl Journal {
     ) {
         if code == "ok" {
             if !self.faults.is_empty() && self.faults.remove(route).is_some() {
-                info!("route `{}` works again", escape(route));
+                self.capped((Level::Info, "works again", route), now, || {
+                    format!("route `{}` works again", escape(route))
+                });
             }
             debug!(
                 "route `{}`: ok for client `{}`",
@@ -222,16 +231,19 @@ impl Journal {
             );
         } else if gateway_fault {
             if self.faults.insert(route.to_owned(), code) != Some(code) {
-                error!("route `{}`: {code} {}", escape(route), escape(detail));
+                // Capped all the same: nodes can make a queue full and empty by turns.
+                self.capped((Level::Error, "fault", route), now, || {
+                    format!("route `{}`: {code} {}", escape(route), escape(detail))
+                });
             }
         } else {
-            self.capped(code, client, now, || {
-                info!(
+            self.capped((Level::Info, code, client), now, || {
+                format!(
                     "route `{}`: {code} {}; client `{}`",
                     escape(route),
                     escape(detail),
                     escape(client)
-                );
+                )
             });
         }
     }
@@ -243,17 +255,23 @@ impl Journal {
                 .insert((client.chars().take(64).collect(), route.to_owned()))
     }
 
-    fn capped(&mut self, cause: &'static str, client: &str, now: Instant, write: impl FnOnce()) {
-        match self.caps.count(cause, client, now) {
-            Line::Suppress => {}
-            Line::Write { suppressed } => {
-                if suppressed > 0 {
-                    info!(
-                        "{cause}: {suppressed} more lines suppressed, client `{}`",
-                        escape(client)
-                    );
-                }
-                write();
+    /// Writes a line unless too many like it were written; says so with the next one.
+    fn capped(
+        &mut self,
+        (level, cause, client): (Level, &'static str, &str),
+        now: Instant,
+        text: impl FnOnce() -> String,
+    ) {
+        if !log_enabled!(level) {
+            return;
+        }
+        if let Line::Write { suppressed } = self.caps.count(cause, client, now) {
+            log!(level, "{}", text());
+            if suppressed > 0 {
+                log!(
+                    level,
+                    "{suppressed} lines like this one were left out before"
+                );
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The only door to rumqttd: bytes to packets and back, checked on both sides.
 //!
 //! rumqttd's readers and writers are correct for well-formed packets, and panic, misread or
-//! overlook much of what is not. So every packet passes [`frame`] (type, flags, length) and
-//! [`check`] (its whole layout) before a reader sees it, [`connect`] rewrites CONNECT into the
-//! one form the readers take, and [`write`] never hands a writer what it has no branch for.
+//! overlook much of what is not. So every packet passes [`mod@frame`] (type, flags, length) and
+//! [`mod@check`] (its whole layout) before a reader sees it, [`mod@connect`] rewrites CONNECT into the
+//! one form the readers take, and [`mod@write`] never hands a writer what it has no branch for.
 //!
 //! Whether topics and filters are valid, and what the packets mean, is for `core`.
 
