@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::session;
 use crate::RunError;
 use crate::io::event_loop::contain;
-use crate::io::event_loop::gateway::Shared;
+use crate::io::event_loop::shared::Shared;
 
 /// Connections beside those of the clients: in their handshake, or being closed.
 const HANDSHAKES: usize = 64;

@@ -23,7 +23,7 @@ use super::patience::Patience;
 use crate::core::hub::{ConnectionId, Ended};
 use crate::core::packet::{ConnAck, Connect, Outgoing, Version, reason};
 use crate::io::clock;
-use crate::io::event_loop::gateway::{Line, Shared};
+use crate::io::event_loop::shared::{Line, Shared};
 use crate::io::log::escape;
 
 /// Time until CONNECT is there.

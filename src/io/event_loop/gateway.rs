@@ -3,29 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::BytesMut;
-
+use super::shared::{Buffers, HIGH_WATER, Line};
 use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
-use crate::core::hub::{ConnectionId, Effect, Ended, Hub, Limits, Offer};
+use crate::core::hub::{ConnectionId, Effect, Ended, Hub, Offer};
 use crate::core::outcome::Outcome;
-use crate::core::packet::{Connect, Incoming, Version};
+use crate::core::packet::{Connect, Incoming};
 use crate::io::bell::Bell;
 use crate::io::broker::codec;
-use crate::io::broker::login::Logins;
 use crate::io::clock;
 use crate::io::http::workers::Workers;
 use crate::io::log::journal::Journal;
-
-/// A buffer that grew beyond this is freed after use.
-const KEPT_BUFFER: usize = 128 * 1024;
-/// Bytes that wait to be written to one client; beyond it nothing is taken from the hub for it.
-///
-/// What the hub has for a client is encoded as soon as it is there, so that a burst is bounded by
-/// this and not by the number of messages that a session may queue.
-const HIGH_WATER: usize = 64 * 1024;
 
 /// What a worker sends back.
 #[derive(Debug)]
@@ -36,177 +26,23 @@ pub(crate) struct Finished {
     pub(crate) outcome: Outcome,
 }
 
-/// The loop's end of one connection.
-pub(crate) struct Line {
-    /// Its number.
-    pub(crate) id: ConnectionId,
-    version: Version,
-    /// Rings when there is something to write, or the connection has to go.
-    pub(crate) bell: Bell,
-    /// Whether the hub wants the connection closed once all is written.
-    pub(crate) closing: Cell<bool>,
-    /// Whether the hub may have more to write than fitted.
-    pub(crate) more: Cell<bool>,
-    /// What the socket has not taken yet; without memory when empty.
-    pub(crate) output: RefCell<BytesMut>,
-}
-
-impl Line {
-    /// Returns whether so much waits to be written that nothing is taken from the client.
-    pub(crate) fn is_backed_up(&self) -> bool {
-        self.output.borrow().len() >= HIGH_WATER
-    }
-}
-
-/// One read and one write buffer that all connections use in turn: an idle one holds none.
-#[derive(Default)]
-pub(crate) struct Buffers {
-    input: Cell<BytesMut>,
-    output: Cell<BytesMut>,
-}
-
-impl Buffers {
-    /// Lends the read buffer, or a new one while it is away.
-    pub(crate) fn take_input(&self) -> BytesMut {
-        self.input.take()
-    }
-
-    /// Takes the read buffer back.
-    pub(crate) fn return_input(&self, buffer: BytesMut) {
-        give_back(&self.input, buffer);
-    }
-
-    fn take_output(&self) -> BytesMut {
-        self.output.take()
-    }
-
-    /// Takes the write buffer back.
-    pub(crate) fn return_output(&self, buffer: BytesMut) {
-        give_back(&self.output, buffer);
-    }
-}
-
-/// What all tasks of the loop share. Nothing of it is borrowed across an await.
-pub(crate) struct Shared {
-    gateway: RefCell<Gateway>,
-    logins: Logins,
-    max_packet: usize,
-    connections: usize,
-    /// Rings when the next timeout is earlier than the one waited for.
-    alarm: Rc<Bell>,
-    /// Rings when something that a stop waits for has changed.
-    progress: Rc<Bell>,
-    buffers: Rc<Buffers>,
-}
-
-impl Shared {
-    /// Joins what the tasks share.
-    pub(crate) fn new(gateway: Gateway, logins: Logins, limits: &Limits) -> Self {
-        Self {
-            alarm: Rc::clone(&gateway.alarm),
-            progress: Rc::clone(&gateway.progress),
-            buffers: Rc::clone(&gateway.buffers),
-            gateway: RefCell::new(gateway),
-            logins,
-            max_packet: limits.max_packet,
-            connections: limits.clients,
-        }
-    }
-
-    /// Does something with the gateway, at the present time, and settles what comes of it.
-    pub(crate) fn with<R>(&self, run: impl FnOnce(&mut Gateway, Instant) -> R) -> R {
-        let now = clock::now();
-        let mut gateway = self.gateway.borrow_mut();
-        let result = run(&mut gateway, now);
-        gateway.settle(now);
-        result
-    }
-
-    /// Writes to the log; settles nothing.
-    pub(crate) fn note(&self, write: impl FnOnce(&mut Journal, Instant)) {
-        write(&mut self.gateway.borrow_mut().journal, clock::now());
-    }
-
-    /// Returns the buffers that all connections use.
-    pub(crate) fn buffers(&self) -> &Buffers {
-        &self.buffers
-    }
-
-    /// Returns how long a connection may stay silent, `None` for ever.
-    pub(crate) fn silence(&self, id: ConnectionId) -> Option<Duration> {
-        self.gateway.borrow().hub.silence(id)
-    }
-
-    /// Returns who may connect.
-    pub(crate) fn logins(&self) -> &Logins {
-        &self.logins
-    }
-
-    /// Returns the largest packet a client may send, in bytes.
-    pub(crate) fn max_packet(&self) -> usize {
-        self.max_packet
-    }
-
-    /// Returns how many clients may be connected.
-    pub(crate) fn max_clients(&self) -> usize {
-        self.connections
-    }
-
-    /// Returns whether the loop is about to end.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.gateway.borrow().stopping
-    }
-
-    /// Returns the bell of the timeout task.
-    pub(crate) fn alarm(&self) -> &Bell {
-        &self.alarm
-    }
-
-    /// Returns how many jobs wait or are with a worker.
-    pub(crate) fn pending(&self) -> usize {
-        self.gateway.borrow().bridge.pending()
-    }
-
-    /// Waits until no job is left.
-    pub(crate) async fn settled(&self) {
-        while self.pending() > 0 {
-            self.progress.rung().await;
-        }
-    }
-
-    /// Waits until no connection is left.
-    pub(crate) async fn empty(&self) {
-        while !self.gateway.borrow().lines.is_empty() {
-            self.progress.rung().await;
-        }
-    }
-}
-
-/// Keeps the larger of two buffers, unless it is too large to be kept.
-fn give_back(place: &Cell<BytesMut>, mut buffer: BytesMut) {
-    let kept = place.take();
-    buffer.clear();
-    let better = kept.capacity() < buffer.capacity() && buffer.capacity() <= KEPT_BUFFER;
-    place.set(if better { buffer } else { kept });
-}
-
 /// Hub, bridge, workers and the log of what they report.
 pub(crate) struct Gateway {
-    hub: Hub,
-    bridge: Bridge,
+    pub(super) hub: Hub,
+    pub(super) bridge: Bridge,
     workers: Workers,
-    journal: Journal,
-    lines: HashMap<ConnectionId, Rc<Line>>,
+    pub(super) journal: Journal,
+    pub(super) lines: HashMap<ConnectionId, Rc<Line>>,
     /// Kept between calls for its memory.
     actions: Vec<Action>,
     /// Connections that have something to write, for the same reason.
     roused: Vec<ConnectionId>,
     last_id: usize,
-    alarm: Rc<Bell>,
+    pub(super) alarm: Rc<Bell>,
     armed: Option<Instant>,
-    progress: Rc<Bell>,
-    buffers: Rc<Buffers>,
-    stopping: bool,
+    pub(super) progress: Rc<Bell>,
+    pub(super) buffers: Rc<Buffers>,
+    pub(super) stopping: bool,
 }
 
 impl Gateway {
@@ -325,7 +161,7 @@ impl Gateway {
     ///
     /// What there is for a client is taken once all is decided, so that its acknowledgement and
     /// the reply leave together, in that order.
-    fn settle(&mut self, now: Instant) {
+    pub(super) fn settle(&mut self, now: Instant) {
         loop {
             while let Some(effect) = self.hub.next_effect() {
                 match effect {

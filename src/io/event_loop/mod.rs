@@ -3,7 +3,8 @@
 //! One thread runs it: a task per listener and per client, one for the outcomes that workers send
 //! back, one for the next timeout. It decides nothing but when the process may end.
 
-pub(crate) mod gateway;
+mod gateway;
+pub(crate) mod shared;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,7 +19,8 @@ use log::{info, warn};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use self::gateway::{Finished, Gateway, Shared};
+use self::gateway::{Finished, Gateway};
+use self::shared::Shared;
 use crate::RunError;
 use crate::config::{Anonymous, Config};
 use crate::core::bridge::Bridge;

@@ -1,0 +1,178 @@
+//! What all tasks of the loop share: the gateway, a line to each client, two buffers.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use super::gateway::Gateway;
+use crate::core::hub::{ConnectionId, Limits};
+use crate::core::packet::Version;
+use crate::io::bell::Bell;
+use crate::io::broker::login::Logins;
+use crate::io::clock;
+use crate::io::log::journal::Journal;
+
+/// A buffer that grew beyond this is freed after use.
+const KEPT_BUFFER: usize = 128 * 1024;
+/// Bytes that wait to be written to one client; beyond it nothing is taken from the hub for it.
+///
+/// What the hub has for a client is encoded as soon as it is there, so that a burst is bounded by
+/// this and not by the number of messages that a session may queue.
+pub(super) const HIGH_WATER: usize = 64 * 1024;
+
+/// The loop's end of one connection.
+pub(crate) struct Line {
+    /// Its number.
+    pub(crate) id: ConnectionId,
+    pub(super) version: Version,
+    /// Rings when there is something to write, or the connection has to go.
+    pub(crate) bell: Bell,
+    /// Whether the hub wants the connection closed once all is written.
+    pub(crate) closing: Cell<bool>,
+    /// Whether the hub may have more to write than fitted.
+    pub(crate) more: Cell<bool>,
+    /// What the socket has not taken yet; without memory when empty.
+    pub(crate) output: RefCell<BytesMut>,
+}
+
+impl Line {
+    /// Returns whether so much waits to be written that nothing is taken from the client.
+    pub(crate) fn is_backed_up(&self) -> bool {
+        self.output.borrow().len() >= HIGH_WATER
+    }
+}
+
+/// One read and one write buffer that all connections use in turn: an idle one holds none.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    input: Cell<BytesMut>,
+    output: Cell<BytesMut>,
+}
+
+impl Buffers {
+    /// Lends the read buffer, or a new one while it is away.
+    pub(crate) fn take_input(&self) -> BytesMut {
+        self.input.take()
+    }
+
+    /// Takes the read buffer back.
+    pub(crate) fn return_input(&self, buffer: BytesMut) {
+        give_back(&self.input, buffer);
+    }
+
+    /// Lends the write buffer, or a new one while it is away.
+    pub(super) fn take_output(&self) -> BytesMut {
+        self.output.take()
+    }
+
+    /// Takes the write buffer back.
+    pub(crate) fn return_output(&self, buffer: BytesMut) {
+        give_back(&self.output, buffer);
+    }
+}
+
+/// What all tasks of the loop share. Nothing of it is borrowed across an await.
+pub(crate) struct Shared {
+    gateway: RefCell<Gateway>,
+    logins: Logins,
+    max_packet: usize,
+    connections: usize,
+    /// Rings when the next timeout is earlier than the one waited for.
+    alarm: Rc<Bell>,
+    /// Rings when something that a stop waits for has changed.
+    progress: Rc<Bell>,
+    buffers: Rc<Buffers>,
+}
+
+impl Shared {
+    /// Joins what the tasks share.
+    pub(crate) fn new(gateway: Gateway, logins: Logins, limits: &Limits) -> Self {
+        Self {
+            alarm: Rc::clone(&gateway.alarm),
+            progress: Rc::clone(&gateway.progress),
+            buffers: Rc::clone(&gateway.buffers),
+            gateway: RefCell::new(gateway),
+            logins,
+            max_packet: limits.max_packet,
+            connections: limits.clients,
+        }
+    }
+
+    /// Does something with the gateway, at the present time, and settles what comes of it.
+    pub(crate) fn with<R>(&self, run: impl FnOnce(&mut Gateway, Instant) -> R) -> R {
+        let now = clock::now();
+        let mut gateway = self.gateway.borrow_mut();
+        let result = run(&mut gateway, now);
+        gateway.settle(now);
+        result
+    }
+
+    /// Writes to the log; settles nothing.
+    pub(crate) fn note(&self, write: impl FnOnce(&mut Journal, Instant)) {
+        write(&mut self.gateway.borrow_mut().journal, clock::now());
+    }
+
+    /// Returns the buffers that all connections use.
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// Returns how long a connection may stay silent, `None` for ever.
+    pub(crate) fn silence(&self, id: ConnectionId) -> Option<Duration> {
+        self.gateway.borrow().hub.silence(id)
+    }
+
+    /// Returns who may connect.
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
+    /// Returns the largest packet a client may send, in bytes.
+    pub(crate) fn max_packet(&self) -> usize {
+        self.max_packet
+    }
+
+    /// Returns how many clients may be connected.
+    pub(crate) fn max_clients(&self) -> usize {
+        self.connections
+    }
+
+    /// Returns whether the loop is about to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.gateway.borrow().stopping
+    }
+
+    /// Returns the bell of the timeout task.
+    pub(crate) fn alarm(&self) -> &Bell {
+        &self.alarm
+    }
+
+    /// Returns how many jobs wait or are with a worker.
+    pub(crate) fn pending(&self) -> usize {
+        self.gateway.borrow().bridge.pending()
+    }
+
+    /// Waits until no job is left.
+    pub(crate) async fn settled(&self) {
+        while self.pending() > 0 {
+            self.progress.rung().await;
+        }
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn empty(&self) {
+        while !self.gateway.borrow().lines.is_empty() {
+            self.progress.rung().await;
+        }
+    }
+}
+
+/// Keeps the larger of two buffers, unless it is too large to be kept.
+fn give_back(place: &Cell<BytesMut>, mut buffer: BytesMut) {
+    let kept = place.take();
+    buffer.clear();
+    let better = kept.capacity() < buffer.capacity() && buffer.capacity() <= KEPT_BUFFER;
+    place.set(if better { buffer } else { kept });
+}
