@@ -83,7 +83,7 @@ impl Daemon {
         let folder = folder();
         let file = folder.join("bridge.toml");
         std::fs::write(&file, bridge_toml).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-https-bridge"));
+        let mut command = Command::new(release_binary());
         command
             .arg("--config")
             .arg(&file)
@@ -115,6 +115,22 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Builds the daemon as its users do and returns where it is.
+fn release_binary() -> PathBuf {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    BUILT.call_once(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args([
+            "build",
+            "--release",
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        ]);
+        assert!(cargo.status().unwrap().success(), "cargo build --release");
+    });
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../release/mqtt-https-bridge")
 }
 
 /// Debian's mosquitto with TCP_NODELAY.
