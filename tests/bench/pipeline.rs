@@ -2,7 +2,8 @@
 //!
 //! The parts are bare ureq with a caching resolver making the same requests, and a bare MQTT echo
 //! over mosquitto (which has to be installed). Rounds are interleaved, medians compared, CPU time
-//! read from the kernel's accounts of each process. `cargo bench --bench pipeline`.
+//! read from the kernel's accounts of each process. `cargo bench --bench pipeline`; numbers behind
+//! `--` choose how many clients (`-- 64`).
 
 #[path = "support/mod.rs"]
 mod support;
@@ -36,9 +37,15 @@ fn main() -> ExitCode {
 
 fn compare() -> ExitCode {
     let origin = origin::Origin::start();
-    let shapes = [(1, 5_000), (8, 30_000), (64, 50_000)];
+    let wanted: Vec<usize> = std::env::args()
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    let shapes = [(1, 10_000), (8, 30_000), (64, 50_000)];
     let mut good = true;
     for (clients, messages) in shapes {
+        if !wanted.is_empty() && !wanted.contains(&clients) {
+            continue;
+        }
         for qos in [0, 1] {
             good &= compare_shape(&origin, clients, messages, qos);
         }
