@@ -7,6 +7,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "test support: a panic is the report"
 )]
 
@@ -164,6 +165,36 @@ impl Authority {
         let mut leaf = identity.chain.remove(0).to_vec();
         *leaf.last_mut().expect("a byte") ^= 1;
         identity.chain.insert(0, leaf.into());
+        identity
+    }
+
+    /// A leaf that claims to be signed with ECDSA over SHA-224, which nobody accepts.
+    pub(crate) fn weak_signature(&self, names: &[&str]) -> Identity {
+        const ECDSA_WITH_SHA256: [u8; 8] = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02];
+        let mut identity = self.good(names);
+        let mut leaf = identity.chain.remove(0).to_vec();
+        // Once in what is signed and once beside the signature.
+        for at in 0..leaf.len() - ECDSA_WITH_SHA256.len() {
+            let end = at + ECDSA_WITH_SHA256.len();
+            if leaf[at..end] == ECDSA_WITH_SHA256 {
+                leaf[end - 1] = 0x01;
+            }
+        }
+        identity.chain.insert(0, leaf.into());
+        identity
+    }
+
+    /// A good chain with the root at its end, which servers may send and clients don't need.
+    pub(crate) fn with_root(&self, names: &[&str]) -> Identity {
+        let mut identity = self.good(names);
+        identity.chain.push(self.root().clone());
+        identity
+    }
+
+    /// A good chain with a certificate before the intermediate that belongs to another one.
+    pub(crate) fn with_stranger(&self, names: &[&str], stranger: &Identity) -> Identity {
+        let mut identity = self.good(names);
+        identity.chain.splice(1..1, stranger.chain.iter().cloned());
         identity
     }
 

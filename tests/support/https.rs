@@ -144,6 +144,7 @@ pub(crate) struct Script {
     client_roots: Option<Arc<RootCertStore>>,
     tickets: bool,
     reads_bodies: bool,
+    narrow: bool,
 }
 
 impl Script {
@@ -158,6 +159,7 @@ impl Script {
             client_roots: None,
             tickets: true,
             reads_bodies: true,
+            narrow: false,
         }
     }
 
@@ -231,6 +233,13 @@ impl Script {
         self
     }
 
+    /// Keeps the kernel's buffers small, so that a client soon notices when nobody reads: on
+    /// loopback they take megabytes otherwise.
+    pub(crate) fn narrow(mut self) -> Self {
+        self.narrow = true;
+        self
+    }
+
     /// Offers no session tickets, so that nothing can be resumed in TLS 1.3.
     pub(crate) fn without_tickets(mut self) -> Self {
         self.tickets = false;
@@ -287,6 +296,11 @@ impl Server {
     /// Starts a server that presents this identity.
     pub(crate) fn start(identity: &Identity, script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        if script.narrow {
+            let socket = socket2::SockRef::from(&listener);
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.set_tcp_mss(536).unwrap();
+        }
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             tls: Arc::new(tls_config(identity, &script)),

@@ -1,0 +1,861 @@
+//! Servers, networks and neighbours that fail, through the whole bridge: what the node is told,
+//! and what everybody else notices of it.
+
+#![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
+
+#[path = "support/certificates.rs"]
+mod certificates;
+#[path = "support/codes.rs"]
+mod codes;
+#[path = "support/gateway.rs"]
+mod gateway;
+#[path = "support/https.rs"]
+mod https;
+#[path = "support/mqtt.rs"]
+mod mqtt;
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use certificates::{Authority, Identity, TemporaryFile};
+use gateway::{Gate, HOST, Node, Plan, Reply, ask, in_parallel, local, url};
+use https::{Script, Server, Step, redirect, response};
+use mqtt::{CLEAN, Client, connect_4, publish};
+use mqtt_https_bridge::core::outcome::Code;
+
+/// What every server here shows, and the file that trusts it: made once.
+struct World {
+    identity: Identity,
+    root: TemporaryFile,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let authority = Authority::new("test");
+    World {
+        identity: authority.good(&[HOST, "127.0.0.1"]),
+        root: authority.root_file(),
+    }
+});
+
+/// Lines of an endpoint at 127.0.0.1 that trusts our servers.
+fn trusting() -> String {
+    local(&WORLD.root)
+}
+
+fn serve(script: Script) -> Server {
+    Server::start(&WORLD.identity, script)
+}
+
+fn send(bytes: impl Into<Vec<u8>>) -> Step {
+    Step::Send(bytes.into())
+}
+
+/// A complete response with this body.
+fn ok(body: &str) -> Step {
+    send(response("200 OK", &[], body.as_bytes()))
+}
+
+/// The head of a response that says how long its body is.
+fn announcing(length: usize, body: &str) -> Step {
+    send(format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"
+    ))
+}
+
+/// The head of a chunked response, and what follows it.
+fn chunked(rest: &str) -> Step {
+    send(format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{rest}"
+    ))
+}
+
+// ── every code ──────────────────────────────────────────────────────────────────────────────
+
+/// One question whose answer is a failure.
+struct Fault {
+    why: &'static str,
+    /// `None` where nobody listens, or not with this.
+    script: Option<Script>,
+    /// Instead of the server's.
+    url: Option<String>,
+    /// Of the endpoint; the usual ones if `None`.
+    lines: Option<&'static str>,
+    route: &'static str,
+    /// Behind the route's own level: as captured, and as asked.
+    levels: (&'static str, &'static str),
+    payload: Vec<u8>,
+    told: &'static str,
+}
+
+impl Fault {
+    /// A server that answers in these steps.
+    fn steps(why: &'static str, steps: Vec<Step>, told: &'static str) -> Self {
+        Self::script(why, Script::steps(steps), told)
+    }
+
+    fn script(why: &'static str, script: Script, told: &'static str) -> Self {
+        Self {
+            why,
+            script: Some(script),
+            url: None,
+            lines: None,
+            route: "",
+            levels: ("", ""),
+            payload: Vec::new(),
+            told,
+        }
+    }
+
+    /// A URL that leads to no server of ours.
+    fn at(why: &'static str, url: &str, lines: &'static str, told: &'static str) -> Self {
+        Self {
+            script: None,
+            url: Some(url.to_owned()),
+            lines: Some(lines),
+            ..Self::steps(why, Vec::new(), told)
+        }
+    }
+
+    fn with_route(mut self, lines: &'static str) -> Self {
+        self.route = lines;
+        self
+    }
+}
+
+const IMPATIENT: &str = "timeout = \"300ms\"\n";
+
+fn broken_responses() -> Vec<Fault> {
+    let many_fields = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let bomb = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(10 << 20));
+    vec![
+        Fault::script(
+            "not found",
+            Script::fixed("404 Not Found", "gone"),
+            "http.status 404 Not Found",
+        ),
+        Fault::script(
+            "the server's own fault",
+            Script::fixed("500 Oops", ""),
+            "http.status 500 Internal Server Error",
+        ),
+        Fault::steps(
+            "closed with close_notify before a response",
+            vec![Step::Close],
+            "connect.reset - closed by the server before a response",
+        ),
+        Fault::steps(
+            "cut off before a response",
+            vec![Step::Cut],
+            "connect.reset - cut off before a response",
+        ),
+        Fault::steps(
+            "reset before a response",
+            vec![Step::Reset],
+            "connect.reset - reset by the server before a response",
+        ),
+        Fault::steps(
+            "not HTTP",
+            vec![send("SSH-2.0-OpenSSH_9.9\r\n")],
+            "http.malformed - not HTTP: invalid HTTP version",
+        ),
+        Fault::steps(
+            "a protocol nobody asked for",
+            vec![send("HTTP/1.1 101 Switching Protocols\r\n\r\n")],
+            "http.malformed 101 status 101 was not asked for",
+        ),
+        Fault::steps(
+            "a length that is no number",
+            vec![send("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n")],
+            "http.malformed - content-length header not a number",
+        ),
+        Fault::steps(
+            "a chunk length that is no number",
+            vec![chunked("zz\r\n")],
+            "http.malformed 200 chunk length cannot be read as a number",
+        ),
+        Fault::steps(
+            "not the JSON that is selected from",
+            vec![ok("hello")],
+            "http.malformed 200 the response is not JSON, nothing can be selected",
+        )
+        .with_route("select = \"/title\""),
+        Fault::steps(
+            "less than announced, closed",
+            vec![announcing(10, "half"), Step::Close],
+            "http.truncated 200 4 of 10 bytes",
+        ),
+        Fault::steps(
+            "less than announced, cut off",
+            vec![announcing(10, "half"), Step::Cut],
+            "http.truncated 200 4 of 10 bytes",
+        ),
+        Fault::steps(
+            "within a chunk",
+            vec![chunked("4\r\nha"), Step::Cut],
+            "http.truncated 200 cut off within the response",
+        ),
+        Fault::steps(
+            "between chunks",
+            vec![chunked("4\r\nhalf\r\n"), Step::Close],
+            "http.truncated 200 closed by the server within the response",
+        ),
+        Fault::steps(
+            "a body until the end, without close_notify",
+            vec![send("HTTP/1.0 200 OK\r\n\r\nhalf"), Step::Cut],
+            "http.truncated 200 cut off within the response",
+        ),
+        Fault::steps(
+            "within the header",
+            vec![send("HTTP/1.1 200"), Step::Close],
+            "http.truncated - closed by the server within the response",
+        ),
+        Fault::steps(
+            "a body over the limit, as it says itself",
+            vec![announcing(65_537, "")],
+            "http.too_large 200 65537 bytes, limit 65536",
+        ),
+        Fault::steps(
+            "an endless body",
+            vec![
+                send("HTTP/1.0 200 OK\r\n\r\n"),
+                Step::Endlessly(vec![b'x'; 1000]),
+            ],
+            "http.too_large 200 more than 65536 bytes, limit 65536",
+        ),
+        Fault::steps(
+            "endless chunks",
+            vec![chunked(""), Step::Endlessly(b"4\r\nxxxx\r\n".repeat(100))],
+            "http.too_large 200 more than 65536 bytes, limit 65536",
+        ),
+        Fault::steps(
+            "a header of 10 MB",
+            vec![send(bomb)],
+            "http.too_large - response header over 32 KiB",
+        ),
+        Fault::steps(
+            "many header fields",
+            vec![send(many_fields)],
+            "http.too_large - more than 128 header fields",
+        ),
+        Fault::steps(
+            "more than the node takes",
+            vec![ok(&"x".repeat(2000))],
+            "reply.too_large - 2000",
+        ),
+    ]
+}
+
+fn redirects() -> Vec<Fault> {
+    vec![
+        Fault::steps(
+            "away from https",
+            vec![send(redirect(301, "http://site.example/x?token=1"))],
+            "http.redirect 301 not to https: http://site.example/x",
+        ),
+        Fault::steps(
+            "to another origin",
+            vec![send(redirect(307, "https://elsewhere.example/x"))],
+            "http.redirect 307 to another origin: https://elsewhere.example/x",
+        ),
+        Fault::steps(
+            "in a circle",
+            vec![send(redirect(302, "/again"))],
+            "http.redirect 302 more than 5 redirects",
+        ),
+    ]
+}
+
+fn slow_servers() -> Vec<Fault> {
+    let tick = Duration::from_millis(20);
+    let slow = |why, steps| Fault {
+        route: IMPATIENT,
+        ..Fault::steps(why, steps, "timeout.response - after 0.3 s")
+    };
+    let slow_body = |why, steps| Fault {
+        told: "timeout.response 200 after 0.3 s",
+        ..slow(why, steps)
+    };
+    vec![
+        slow("silent", vec![Step::Stall]),
+        slow(
+            "silent within the header",
+            vec![send("HTTP/1.1 200 OK\r\ncont"), Step::Stall],
+        ),
+        slow_body(
+            "silent within the body",
+            vec![announcing(10, "half"), Step::Stall],
+        ),
+        slow(
+            "a header that drips",
+            vec![Step::Drip(response("200 OK", &[], b"").repeat(10), tick)],
+        ),
+        slow_body(
+            "a body that drips",
+            vec![announcing(1000, ""), Step::Drip(vec![b'x'; 1000], tick)],
+        ),
+        slow(
+            "endless 1xx",
+            vec![Step::Endlessly(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())],
+        ),
+        Fault {
+            route: "method = \"POST\"\ntimeout = \"300ms\"\n",
+            payload: vec![b'x'; 512 * 1024],
+            ..Fault::script(
+                "the body isn't read",
+                Script::steps(vec![Step::Freeze])
+                    .without_reading_bodies()
+                    .narrow(),
+                "timeout.request - after 0.3 s",
+            )
+        },
+    ]
+}
+
+fn unreachable_servers(full: &FullListener) -> Vec<Fault> {
+    vec![
+        Fault::at(
+            "nobody listens on port 1",
+            "https://site.example:1",
+            "address = \"127.0.0.1\"",
+            "connect.refused - connection refused",
+        ),
+        // The system refuses to connect to a broadcast address, without sending anything.
+        Fault::at(
+            "no way to the address",
+            "https://site.example",
+            "address = \"127.255.255.255\"",
+            "connect.unreachable - network unreachable",
+        ),
+        Fault {
+            route: IMPATIENT,
+            ..Fault::at(
+                "nobody accepts",
+                &url(full.address.port()),
+                "address = \"127.0.0.1\"",
+                "timeout.connect - after 0.3 s",
+            )
+        },
+        Fault::at(
+            "no address of the wanted version",
+            "https://127.0.0.1:1",
+            "ip = \"6\"",
+            "dns.not_found - 127.0.0.1 has no IPv6 address",
+        ),
+        // The one kind of name that every system resolves without asking: inet_aton's hexadecimal.
+        Fault {
+            levels: ("/{first}", "/127"),
+            ..Fault::at(
+                "a captured host that leads inside",
+                "https://{first}.0.0x1:1",
+                "",
+                "bridge.denied - 127.0.0x1 is at a private address",
+            )
+        },
+        Fault {
+            levels: ("/{id}", "/.."),
+            route: "path = \"/things/{id}\"",
+            ..Fault::at(
+                "a capture that leads out of its path",
+                "https://site.example:1",
+                "address = \"127.0.0.1\"",
+                "bridge.bad_request - `{id}` would make a path segment `..`",
+            )
+        },
+    ]
+}
+
+/// A listener whose queue is full, so that the system answers no further connect.
+struct FullListener {
+    address: SocketAddr,
+    _queued: (socket2::Socket, Vec<TcpStream>),
+}
+
+impl FullListener {
+    fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100));
+        let queued: Vec<_> = std::iter::from_fn(|| connect().ok()).take(64).collect();
+        assert!(queued.len() < 64, "the queue has no end");
+        Self {
+            address,
+            _queued: (socket, queued),
+        }
+    }
+}
+
+/// Asks one bridge about each fault, and returns the codes it heard.
+fn suffer(faults: &[Fault]) -> BTreeSet<String> {
+    let mut plan = Plan::with("max_packet = \"1MiB\"");
+    let mut servers = Vec::new();
+    for (at, fault) in faults.iter().enumerate() {
+        let name = format!("fault{at}");
+        let server = fault.script.clone().map(serve);
+        let of_server = server.as_ref().map(|server| url(server.port()));
+        let lines = fault.lines.map_or_else(trusting, str::to_owned);
+        plan.endpoint(
+            &name,
+            fault.url.as_ref().or(of_server.as_ref()).unwrap(),
+            &lines,
+        );
+        let topic = format!("{name}{}", fault.levels.0);
+        plan.route(&topic, &name, fault.route);
+        servers.push(server);
+    }
+    let broker = plan.start();
+    let heard = Mutex::new(BTreeSet::new());
+    let numbered: Vec<_> = faults.iter().enumerate().collect();
+    in_parallel(&numbered, |(at, fault)| {
+        let name = format!("fault{at}");
+        let topic = format!("{name}{}", fault.levels.1);
+        let reply = ask(broker.address, &name, &topic, &fault.payload);
+        heard.lock().unwrap().insert(reply.code().to_owned());
+        match (reply.outcome.as_str(), reply.text == fault.told) {
+            ("error", true) => Ok(()),
+            _ => Err(format!("{}: `{reply}`, not `{}`", fault.why, fault.told)),
+        }
+    });
+    // However much a server still has to say, its connection is dropped.
+    for (fault, server) in faults.iter().zip(&servers) {
+        let dropped = ["http.too_large", "timeout.response"];
+        if dropped.iter().any(|code| fault.told.starts_with(code)) {
+            let server = server.as_ref().unwrap();
+            server.wait(|counts| counts.ended == counts.connections);
+        }
+    }
+    heard.into_inner().unwrap()
+}
+
+/// Checks that a reply is the failure that is asked for, and returns its code.
+fn told(reply: &Reply, text: &str) -> Result<String, String> {
+    match (reply.outcome.as_str(), reply.text == text) {
+        ("error", true) => Ok(reply.code().to_owned()),
+        _ => Err(format!("`{reply}`, not `{text}`")),
+    }
+}
+
+fn full_queue() -> Result<String, String> {
+    let (gate, script) = Gate::before(|_| vec![ok("done")]);
+    let server = serve(script);
+    let lines = format!("{}concurrency = 1\nqueue = 2\nshare = 2", trusting());
+    let broker = Plan::new()
+        .endpoint("site", &url(server.port()), &lines)
+        .route("door", "site", "")
+        .start();
+    let mut nodes = ["a", "b", "c"].map(|name| Node::connect(broker.address, name));
+    nodes[0].tell("door", b"");
+    nodes[1].tell("door", b"");
+    let busy = told(
+        &nodes[2].ask("door", b""),
+        "bridge.busy - 2 requests wait already",
+    )?;
+    drop(gate);
+    for node in &mut nodes[..2] {
+        assert_eq!(node.reply().to_string(), "ok: done");
+    }
+    assert_eq!(nodes[2].ask("door", b"").to_string(), "ok: done");
+    Ok(busy)
+}
+
+fn full_share() -> Result<String, String> {
+    let (gate, script) = Gate::before(|_| vec![ok("done")]);
+    let server = serve(script);
+    let lines = format!("{}concurrency = 1\nqueue = 10\nshare = 1", trusting());
+    let broker = Plan::new()
+        .endpoint("site", &url(server.port()), &lines)
+        .route("door", "site", "")
+        .start();
+    let mut greedy = Node::connect(broker.address, "greedy");
+    let mut modest = Node::connect(broker.address, "modest");
+    greedy.tell("door", b"");
+    let busy = told(
+        &greedy.ask("door", b""),
+        "bridge.busy - 1 of this client's requests wait already",
+    )?;
+    modest.tell("door", b"");
+    drop(gate);
+    assert_eq!(greedy.reply().to_string(), "ok: done");
+    assert_eq!(modest.reply().to_string(), "ok: done");
+    Ok(busy)
+}
+
+fn deadline_in_the_queue() -> Result<String, String> {
+    let (gate, script) = Gate::before(|_| vec![ok("done")]);
+    let server = serve(script);
+    let lines = format!("{}concurrency = 1", trusting());
+    let broker = Plan::new()
+        .endpoint("site", &url(server.port()), &lines)
+        .route("slow", "site", "")
+        .route(
+            "urgent",
+            "site",
+            "deadline = \"200ms\"\ntimeout = \"200ms\"",
+        )
+        .start();
+    let mut nodes = ["a", "b"].map(|name| Node::connect(broker.address, name));
+    nodes[0].tell("slow", b"");
+    let late = told(
+        &nodes[1].ask("urgent", b""),
+        "timeout.queue - no turn within 0.2 s",
+    )?;
+    drop(gate);
+    assert_eq!(nodes[0].reply().to_string(), "ok: done");
+    let counts = server.wait(|counts| counts.answered == 1);
+    assert_eq!(counts.requests, 1, "the late one was not tried");
+    Ok(late)
+}
+
+fn stop_while_requests_wait() -> Result<String, String> {
+    let (gate, script) = Gate::before(|_| vec![ok("done")]);
+    let server = serve(script);
+    let lines = format!("{}concurrency = 1", trusting());
+    let broker = Plan::new()
+        .endpoint("site", &url(server.port()), &lines)
+        .route("door", "site", "")
+        .start();
+    let mut nodes = ["a", "b"].map(|name| Node::connect(broker.address, name));
+    nodes[0].tell("door", b"");
+    nodes[1].tell("door", b"");
+    server.wait(|counts| counts.requests == 1);
+    broker.ask_to_stop();
+    let stopping = "bridge.stopping - the gateway is shutting down";
+    let code = told(&nodes[1].reply(), stopping)?;
+    told(&nodes[1].ask("door", b""), stopping)?;
+    drop(gate);
+    assert_eq!(nodes[0].reply().to_string(), "ok: done");
+    broker.wait().unwrap();
+    assert_eq!(server.counts().requests, 1);
+    Ok(code)
+}
+
+/// The one fault of the gateway itself that can be had from outside: it has no sockets left.
+fn no_more_files() -> Result<String, String> {
+    let server = serve(Script::fixed("200 OK", "done"));
+    let program = Plan::new()
+        .endpoint("site", &url(server.port()), &trusting())
+        .route("door", "site", "")
+        .start_program_with_files(32);
+    let mut node = Node::connect(program.address, "kitchen");
+    let crowd: Vec<Client> = (0..32)
+        .map(|number| {
+            let mut client = Client::open(program.address);
+            client.send(&connect_4(&format!("idle{number}"), CLEAN));
+            client
+        })
+        .collect();
+    program.wait_for_line("cannot accept connections");
+    let code = told(
+        &node.ask("door", b""),
+        "bridge.internal - Too many open files (os error 24)",
+    )?;
+    drop(crowd);
+    // Each of them leaves when the loop gets to it, so there is nothing to wait for but this.
+    while node.ask("door", b"").outcome != "ok" {}
+    program.stop();
+    Ok(code)
+}
+
+/// Tests of more than one question, with the code each of them is about.
+type Story = fn() -> Result<String, String>;
+const STORIES: &[(&str, Story)] = &[
+    ("full queue", full_queue),
+    ("full share", full_share),
+    ("deadline in the queue", deadline_in_the_queue),
+    ("stop while requests wait", stop_while_requests_wait),
+    ("no more files", no_more_files),
+];
+
+#[test]
+fn each_fault_reaches_the_node_with_its_code() {
+    let full = FullListener::new();
+    let mut faults = broken_responses();
+    faults.extend(redirects());
+    faults.extend(slow_servers());
+    faults.extend(unreachable_servers(&full));
+    let mut produced = suffer(&faults);
+    let heard = Mutex::new(Vec::new());
+    in_parallel(STORIES, |(why, story)| {
+        let code = story().map_err(|wrong| format!("{why}: {wrong}"))?;
+        heard.lock().unwrap().push(code);
+        Ok(())
+    });
+    produced.extend(heard.into_inner().unwrap());
+    let produced: BTreeSet<&str> = produced.iter().map(String::as_str).collect();
+    assert_eq!(produced, codes::texts(codes::FAULTS));
+}
+
+#[test]
+fn every_code_is_produced_by_a_test_or_has_its_reason() {
+    let later = codes::LATER.iter().map(|(code, _)| code);
+    let listed = codes::TLS.iter().chain(codes::FAULTS);
+    let listed = listed.chain(codes::RESOLVER).chain(later);
+    let mut left: Vec<Code> = Code::ALL.to_vec();
+    for code in listed {
+        let at = left.iter().position(|one| one == code);
+        left.remove(at.unwrap_or_else(|| panic!("`{}` is listed twice", code.as_str())));
+    }
+    assert_eq!(left, [], "produced by no test");
+}
+
+// ── names ───────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_name_that_can_not_exist_is_told_within_the_deadline() {
+    let broker = Plan::new()
+        .endpoint("nowhere", "https://x.invalid", "timeout = \"3s\"")
+        .route("door", "nowhere", "")
+        .start();
+    let reply = ask(broker.address, "kitchen", "door", b"");
+    // Which of them depends on the machine: it may have no name server, or one that is silent.
+    let told = [
+        "dns.not_found - x.invalid does not exist",
+        "dns.failed - x.invalid: no answer from a name server",
+        "timeout.dns - after 3.0 s",
+    ];
+    assert!(told.contains(&reply.text.as_str()), "{reply}");
+}
+
+// ── neighbours ──────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn endpoint_that_is_stuck_delays_neither_others_nor_mqtt() {
+    let (gate, script) = Gate::before(|_| vec![ok("late")]);
+    let (stuck, lively) = (serve(script), serve(Script::fixed("200 OK", "done")));
+    let lines = format!("{}concurrency = 1", trusting());
+    let broker = Plan::new()
+        .endpoint("stuck", &url(stuck.port()), &lines)
+        .endpoint("lively", &url(lively.port()), &lines)
+        .route("stuck", "stuck", "")
+        .route("lively", "lively", "")
+        .start();
+    let mut node = Node::connect(broker.address, "a");
+    let mut other = Node::connect(broker.address, "b");
+    // More than there are workers for it, from either.
+    for _ in 0..5 {
+        node.tell("stuck", b"");
+        other.tell("stuck", b"");
+    }
+    stuck.wait(|counts| counts.requests == 1);
+    for _ in 0..20 {
+        assert_eq!(node.ask("lively", b"").to_string(), "ok: done");
+    }
+    let mut listener = Client::connect(broker.address, "listener");
+    listener.subscribe("news", 0);
+    let mut speaker = Client::connect(broker.address, "speaker");
+    for number in 0..20 {
+        let news = publish("news", format!("{number}"), 0, 0);
+        speaker.send(&news);
+        listener.expect(&news);
+    }
+    assert_eq!(stuck.counts().answered, 0, "it was stuck all the time");
+    drop(gate);
+    for _ in 0..5 {
+        assert_eq!(node.reply().to_string(), "ok: late");
+        assert_eq!(other.reply().to_string(), "ok: late");
+    }
+}
+
+#[test]
+fn clients_run_in_parallel_and_each_route_of_a_client_in_order() {
+    const NODES: usize = 4;
+    const REQUESTS: usize = 10;
+    let (gate, script) =
+        Gate::before(|request| vec![ok(&String::from_utf8(request.body.clone()).unwrap())]);
+    let server = serve(script);
+    let lines = format!(
+        "{}concurrency = {NODES}\nqueue = 100\nshare = 20",
+        trusting()
+    );
+    let broker = Plan::new()
+        .endpoint("site", &url(server.port()), &lines)
+        .route("door", "site", "method = \"POST\"")
+        .start();
+    let mut nodes: Vec<Node> = (0..NODES)
+        .map(|number| Node::connect(broker.address, &format!("n{number}")))
+        .collect();
+    for request in 0..REQUESTS {
+        for (number, node) in nodes.iter_mut().enumerate() {
+            node.tell("door", format!("{number} {request}").as_bytes());
+        }
+    }
+    // All of the first round are with the server, one of each client, and nothing of the second.
+    server.wait(|counts| counts.requests == NODES);
+    let first: BTreeSet<Vec<u8>> = server.received().into_iter().map(|it| it.body).collect();
+    let expected = (0..NODES).map(|number| format!("{number} 0").into_bytes());
+    assert_eq!(first, expected.collect());
+    drop(gate);
+    for (number, node) in nodes.iter_mut().enumerate() {
+        for request in 0..REQUESTS {
+            assert_eq!(node.reply().to_string(), format!("ok: {number} {request}"));
+        }
+        node.expect_quiet();
+    }
+    let received = server.received();
+    for number in 0..NODES {
+        let own = format!("{number} ");
+        let bodies = received.iter().map(|it| String::from_utf8_lossy(&it.body));
+        let bodies: Vec<_> = bodies.filter(|body| body.starts_with(&own)).collect();
+        let expected: Vec<_> = (0..REQUESTS).map(|at| format!("{number} {at}")).collect();
+        assert_eq!(bodies, expected);
+    }
+    assert_eq!(server.counts().connections, NODES);
+}
+
+// ── connections ─────────────────────────────────────────────────────────────────────────────
+
+/// A bridge with a GET route, a POST route, and one server.
+fn simple(script: Script) -> (Server, mqtt::Broker) {
+    let server = serve(script);
+    let broker = Plan::new()
+        .endpoint("site", &url(server.port()), &trusting())
+        .route("get", "site", "")
+        .route("post", "site", "method = \"POST\"")
+        .start();
+    (server, broker)
+}
+
+#[test]
+fn connection_that_ended_while_idle_is_not_used_again() {
+    for (ending, why) in [
+        (Step::Close, "close_notify and FIN"),
+        (Step::Cut, "FIN alone"),
+        (Step::Notify, "close_notify, TCP left open"),
+        (
+            send("HTTP/1.1 408 Request Timeout\r\n\r\n"),
+            "unasked bytes",
+        ),
+    ] {
+        let (server, broker) = simple(Script::steps(vec![ok("done"), ending]));
+        let mut node = Node::connect(broker.address, "kitchen");
+        for number in 1..=3 {
+            // A POST is never repeated, so that this works shows that the end was noticed.
+            assert_eq!(node.ask("post", b"x").to_string(), "ok: done", "{why}");
+            server.wait(|counts| counts.answered == number);
+        }
+        let counts = server.counts();
+        assert_eq!((counts.connections, counts.requests), (3, 3), "{why}");
+    }
+}
+
+/// Answers the first request of each connection, and swallows the second.
+fn swallowing(end: Step) -> Script {
+    let seen = Mutex::new(HashSet::new());
+    Script::answering(move |request| match request.connection {
+        connection if seen.lock().unwrap().insert(connection) => vec![ok("done")],
+        _ => vec![end.clone()],
+    })
+}
+
+#[test]
+fn get_swallowed_by_a_kept_connection_is_sent_once_more_and_no_post_is() {
+    for end in [Step::Close, Step::Cut, Step::Reset] {
+        let (server, broker) = simple(swallowing(end.clone()));
+        let mut node = Node::connect(broker.address, "kitchen");
+        for _ in 0..2 {
+            assert_eq!(node.ask("get", b"").to_string(), "ok: done", "{end:?}");
+        }
+        let counts = server.counts();
+        assert_eq!((counts.connections, counts.requests), (2, 3), "{end:?}");
+        // The second connection has answered once: it swallows the next one.
+        assert_eq!(node.ask("post", b"x").code(), "connect.reset", "{end:?}");
+        let counts = server.counts();
+        assert_eq!((counts.connections, counts.requests), (2, 4), "{end:?}");
+    }
+}
+
+#[test]
+fn get_swallowed_by_a_fresh_connection_is_not_repeated() {
+    let (server, broker) = simple(Script::steps(vec![Step::Close]));
+    let reply = ask(broker.address, "kitchen", "get", b"");
+    assert_eq!(reply.code(), "connect.reset");
+    let counts = server.wait(|counts| counts.ended == counts.connections);
+    assert_eq!((counts.connections, counts.requests), (1, 1));
+}
+
+#[test]
+fn redirect_to_another_origin_carries_no_credentials() {
+    let other = serve(Script::echo());
+    let location = format!("https://127.0.0.1:{}/there", other.port());
+    let first = serve(Script::bytes(redirect(307, &location)));
+    let lines = format!(
+        "{}redirects = \"any\"\nheaders = {{ authorization = \"Bearer hidden\", \
+         cookie = \"hidden\", x-key = \"hidden\", accept = \"a/b\" }}",
+        trusting()
+    );
+    let broker = Plan::new()
+        .endpoint("site", &url(first.port()), &lines)
+        .route("post", "site", "method = \"POST\"")
+        .start();
+    let reply = ask(broker.address, "kitchen", "post", b"body");
+    assert_eq!(reply.to_string(), "ok: body");
+    assert_eq!(first.last().header("authorization"), Some("Bearer hidden"));
+    let there = other.last();
+    assert_eq!(
+        (there.line(), there.body.as_slice()),
+        ("POST /there", &b"body"[..])
+    );
+    assert_eq!(there.header("accept"), Some("a/b"));
+    assert!(!there.head.contains("hidden"), "{}", there.head);
+}
+
+// ── memory ──────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+#[cfg(target_os = "linux")]
+fn endless_bodies_and_header_bombs_leave_memory_as_it_was() {
+    const ROUNDS: usize = 10;
+    let head = |fields: &str| send(format!("HTTP/1.1 200 OK\r\n{fields}"));
+    let hostile = [
+        vec![
+            send("HTTP/1.0 200 OK\r\n\r\n"),
+            Step::Endlessly(vec![b'x'; 16_384]),
+        ],
+        vec![
+            chunked(""),
+            Step::Endlessly([&b"4000\r\n"[..], &[b'x'; 0x4000], b"\r\n"].concat()),
+        ],
+        vec![head("x: "), Step::Endlessly(vec![b'y'; 16_384])],
+        vec![head(""), Step::Endlessly(b"x: y\r\n".repeat(1000))],
+        vec![chunked("4;"), Step::Endlessly(vec![b'z'; 16_384])],
+    ];
+    let servers = hostile.map(|steps| serve(Script::steps(steps)));
+    let good = serve(Script::fixed("200 OK", &"x".repeat(60_000)));
+    let mut plan = Plan::new();
+    plan.endpoint("good", &url(good.port()), &trusting()).route(
+        "good",
+        "good",
+        "oversize = \"cut\"",
+    );
+    for (at, server) in servers.iter().enumerate() {
+        let name = format!("hostile{at}");
+        plan.endpoint(&name, &url(server.port()), &trusting())
+            .route(&name, &name, "");
+    }
+    let program = plan.start_program(&[]);
+    let mut node = Node::connect(program.address, "kitchen");
+    // What each endpoint's worker needs at all is needed by the first round.
+    let mut round = || {
+        assert_eq!(node.ask("good", b"").outcome, "part");
+        for at in 0..servers.len() {
+            let reply = node.ask(&format!("hostile{at}"), b"");
+            let expected = ["http.too_large", "http.malformed"];
+            assert!(expected.contains(&reply.code()), "{at}: {reply}");
+        }
+    };
+    round();
+    let before = program.peak();
+    (0..ROUNDS).for_each(|_| round());
+    let grown = program.peak() - before;
+    assert!(grown < 1024, "{grown} KiB more than {before}");
+    for server in &servers {
+        let counts = server.wait(|counts| counts.ended == counts.connections);
+        assert_eq!(counts.requests, ROUNDS + 1, "nothing was repeated");
+    }
+    program.stop();
+}
