@@ -779,6 +779,70 @@ fn get_swallowed_by_a_fresh_connection_is_not_repeated() {
 }
 
 #[test]
+fn bytes_behind_a_response_answer_nobody() {
+    const FORGED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+    let two = |head: &str| send(format!("HTTP/1.1 {head}\r\n\r\n{FORGED}"));
+    for (steps, method, why) in [
+        (
+            vec![two("200 OK\r\ncontent-length: 0")],
+            "GET",
+            "two responses at once",
+        ),
+        (
+            vec![two("200 OK\r\ncontent-length: 0"), ok("more")],
+            "GET",
+            "three responses",
+        ),
+        (
+            vec![two("204 No Content\r\ncontent-length: 55")],
+            "GET",
+            "204 with a body",
+        ),
+        (vec![two("304 Not Modified")], "GET", "304 with a body"),
+        (
+            vec![two("200 OK\r\ncontent-length: 55")],
+            "HEAD",
+            "a body after HEAD",
+        ),
+        (
+            vec![chunked(&format!("0\r\n\r\n{FORGED}"))],
+            "GET",
+            "behind the last chunk",
+        ),
+        (
+            vec![send(format!(
+                "HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n{FORGED}"
+            ))],
+            "GET",
+            "behind a redirect",
+        ),
+    ] {
+        let script = Script::answering(move |request| match request.number {
+            0 => steps.clone(),
+            _ => vec![ok("true")],
+        });
+        let server = serve(script);
+        let broker = Plan::new()
+            .endpoint("site", &url(server.port()), &trusting())
+            .route(
+                "first",
+                "site",
+                &format!("method = \"{method}\"\nsuccess = [\"200-399\"]"),
+            )
+            .route("next", "site", "method = \"POST\"")
+            .start();
+        let first = ask(broker.address, "a", "first", b"");
+        assert_ne!(first.text, "forged", "{why}");
+        assert_eq!(
+            ask(broker.address, "b", "next", b"").to_string(),
+            "ok: true",
+            "{why}"
+        );
+        assert_eq!(server.counts().connections, 2, "{why}");
+    }
+}
+
+#[test]
 fn redirect_to_another_origin_carries_no_credentials() {
     let other = serve(Script::echo());
     let location = format!("https://127.0.0.1:{}/there", other.port());
