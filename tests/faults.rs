@@ -126,6 +126,7 @@ impl Fault {
 
 const IMPATIENT: &str = "timeout = \"300ms\"\n";
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn broken_responses() -> Vec<Fault> {
     let many_fields = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(200));
     let bomb = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(10 << 20));
@@ -181,6 +182,15 @@ fn broken_responses() -> Vec<Fault> {
             "http.malformed 200 the response is not JSON, nothing can be selected",
         )
         .with_route("select = \"/title\""),
+        Fault::steps(
+            "compressed though nobody asked for it",
+            vec![send(response(
+                "200 OK",
+                &[("content-encoding", "gzip")],
+                b"\x1f\x8b\x08",
+            ))],
+            "http.malformed 200 the body is encoded with gzip, which was not asked for",
+        ),
         Fault::steps(
             "less than announced, closed",
             vec![announcing(10, "half"), Step::Close],

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ureq::Agent;
-use ureq::http::{self, HeaderName, HeaderValue, header};
+use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::core::bridge::Job;
 use crate::core::endpoint::{Endpoint, Limits, MAX_REDIRECTS, Redirects};
@@ -189,10 +189,19 @@ impl Client {
             None => agent.run(head),
         };
         let response = result.map_err(|error| failure::of_ureq(error, &exchange::so_far()))?;
-        self.receive(response, limits.max_response)
+        let takes_codings = request
+            .headers
+            .iter()
+            .any(|(name, _)| name == header::ACCEPT_ENCODING.as_str());
+        self.receive(response, limits.max_response, takes_codings)
     }
 
-    fn receive(&self, response: http::Response<ureq::Body>, limit: usize) -> Result<Hop, Failure> {
+    fn receive(
+        &self,
+        response: http::Response<ureq::Body>,
+        limit: usize,
+        takes_codings: bool,
+    ) -> Result<Hop, Failure> {
         let (head, mut body) = response.into_parts();
         let status = head.status.as_u16();
         let refuse = |mut failure: Failure| {
@@ -210,6 +219,9 @@ impl Client {
             true => discard(&mut body),
             false => read(&mut body, limit).map_err(refuse)?,
         };
+        if !takes_codings && !body.is_empty() {
+            refuse_coding(&head.headers).map_err(refuse)?;
+        }
         let content_type = head.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let response = Response {
@@ -272,6 +284,29 @@ fn head(request: &Request) -> Result<http::Request<()>, Failure> {
         headers.append(field, value);
     }
     Ok(head)
+}
+
+/// Refuses a body that is compressed although the request did not offer to take one: to the node
+/// it would be noise. Servers may do so all the same (RFC 9110 §12.5.3).
+fn refuse_coding(fields: &HeaderMap) -> Result<(), Failure> {
+    let content = fields.get_all(header::CONTENT_ENCODING).iter();
+    let transfer = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let mut codings = content
+        .chain(transfer)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim);
+    let plain = |coding: &str| {
+        let known = ["", "identity", "chunked"];
+        known.iter().any(|known| coding.eq_ignore_ascii_case(known))
+    };
+    match codings.find(|coding| !plain(coding)) {
+        None => Ok(()),
+        Some(coding) => {
+            let detail = format!("the body is encoded with {coding}, which was not asked for");
+            Err(Failure::new(Code::HttpMalformed, brief(&detail)))
+        }
+    }
 }
 
 /// Reads a body up to the limit; reading to its end gives the connection back to the pool.

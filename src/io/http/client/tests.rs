@@ -174,6 +174,70 @@ fn bodies_of_every_framing_arrive_whole() {
 }
 
 #[test]
+fn encoded_bodies_are_taken_only_when_asked_for() {
+    let plain = |fields: &str, body: &str| {
+        send(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}").as_bytes())
+    };
+    let refused = |coding: &str| {
+        let detail = format!("the body is encoded with {coding}, which was not asked for");
+        Err((Code::HttpMalformed, detail))
+    };
+    let asking = Some("gzip");
+    for (step, accept, expected) in [
+        (
+            plain("content-encoding: gzip\r\ncontent-length: 3", "zip"),
+            None,
+            refused("gzip"),
+        ),
+        (
+            plain("content-encoding: gzip\r\ncontent-length: 3", "zip"),
+            asking,
+            Ok("zip"),
+        ),
+        (
+            plain("content-encoding: identity, Br\r\ncontent-length: 3", "zip"),
+            None,
+            refused("Br"),
+        ),
+        (
+            plain("content-encoding: Identity\r\ncontent-length: 3", "zip"),
+            None,
+            Ok("zip"),
+        ),
+        (
+            plain("content-encoding: gzip\r\ncontent-length: 0", ""),
+            None,
+            Ok(""),
+        ),
+        (
+            plain("transfer-encoding: gzip, chunked", "3\r\nzip\r\n0\r\n\r\n"),
+            None,
+            refused("gzip"),
+        ),
+        (
+            plain("transfer-encoding: Chunked", "3\r\nzip\r\n0\r\n\r\n"),
+            None,
+            Ok("zip"),
+        ),
+    ] {
+        let shown = format!("{step:?} {accept:?}");
+        let site = Site::new(Script::steps(vec![step]));
+        let mut request = site.get("/");
+        let accept = accept.map(|value| ("accept-encoding".to_owned(), value.to_owned()));
+        request.headers = accept.into_iter().collect();
+        let outcome = match site.perform(request) {
+            Outcome::Response(response) => Ok(response.body),
+            Outcome::Failure(failure) => {
+                assert_eq!(failure.status, Some(200), "{shown}");
+                Err((failure.code, failure.detail))
+            }
+        };
+        let expected = expected.map(|body| body.as_bytes().into());
+        assert_eq!(outcome, expected, "{shown}");
+    }
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn what_breaks_an_exchange_has_its_code() {
     let length = |n: usize, body: &[u8]| {
