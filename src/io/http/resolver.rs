@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType};
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
 use crate::core::outcome::{Code, Failure, Phase};
 use crate::io::clock;
@@ -315,12 +315,16 @@ fn ask_system(name: &str) -> Answer {
             }
             Ok(addresses)
         }
-        Err(error) => Err(match error.kind() {
-            LookupErrorKind::NoName | LookupErrorKind::NoData => NoAddress::NotFound,
-            LookupErrorKind::Again => NoAddress::Failed("no answer from a name server".to_owned()),
-            LookupErrorKind::Fail => NoAddress::Failed("the name server refused".to_owned()),
-            _ => NoAddress::Failed(io::Error::from(error).to_string()),
-        }),
+        Err(error) => Err(no_address(error)),
+    }
+}
+
+fn no_address(error: LookupError) -> NoAddress {
+    match error.kind() {
+        LookupErrorKind::NoName | LookupErrorKind::NoData => NoAddress::NotFound,
+        LookupErrorKind::Again => NoAddress::Failed("no answer from a name server".to_owned()),
+        LookupErrorKind::Fail => NoAddress::Failed("the name server refused".to_owned()),
+        _ => NoAddress::Failed(io::Error::from(error).to_string()),
     }
 }
 

@@ -239,3 +239,23 @@ fn the_system_knows_localhost_and_says_what_does_not_exist() {
         "{failure:?}"
     );
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_the_system_says_of_a_name_has_its_code() {
+    // The numbers of netdb.h, the same with glibc and musl.
+    let failed = |text: &str| NoAddress::Failed(text.to_owned());
+    for (number, expected, why) in [
+        (-2, NoAddress::NotFound, "EAI_NONAME"),
+        (-5, NoAddress::NotFound, "EAI_NODATA"),
+        (-3, failed("no answer from a name server"), "EAI_AGAIN"),
+        (-4, failed("the name server refused"), "EAI_FAIL"),
+    ] {
+        assert_eq!(no_address(LookupError::new(number)), expected, "{why}");
+    }
+    let other = no_address(LookupError::new(-10));
+    assert!(
+        matches!(other, NoAddress::Failed(why) if !why.is_empty()),
+        "EAI_MEMORY"
+    );
+}
