@@ -77,6 +77,8 @@ pub enum Event {
     },
     /// No new jobs from now on; waiting ones are answered `bridge.stopping`.
     Stop,
+    /// The end is there: those with a worker are answered `bridge.stopping` too.
+    GiveUp,
 }
 
 /// What the shell has to do.

@@ -108,6 +108,7 @@ impl Bridge {
             }
             Event::Finished { id, outcome } => self.finish(id, &outcome, now, actions),
             Event::Stop => self.stop(actions),
+            Event::GiveUp => self.give_up(actions),
         }
     }
 
@@ -300,6 +301,22 @@ impl Bridge {
             if let Some(waiting) = queue.and_then(|queue| queue.remove(&client, route, id)) {
                 self.count(route, |counters| counters.queued -= 1);
                 self.settle(&waiting.pending, &Outcome::Failure(stopping()), actions);
+            }
+        }
+    }
+
+    fn give_up(&mut self, actions: &mut Vec<Action>) {
+        self.stop(actions);
+        let mut running: Vec<_> = std::mem::take(&mut self.running).into_iter().collect();
+        running.sort_unstable_by_key(|(id, _)| *id);
+        for (_, pending) in running {
+            self.count(pending.route, |counters| counters.in_flight -= 1);
+            let detail = "no response before the gateway stopped";
+            let failure = Failure::new(Code::BridgeStopping, detail);
+            self.settle(&pending, &Outcome::Failure(failure), actions);
+            let queue = self.queue_of.get(pending.route).copied();
+            if let Some(queue) = queue.and_then(|at| self.queues.get_mut(at)) {
+                queue.finish(&pending.publisher.client, pending.route);
             }
         }
     }

@@ -455,6 +455,29 @@ fn a_stop_answers_what_waits_and_lets_the_running_finish() {
 }
 
 #[test]
+fn giving_up_answers_what_waits_and_what_runs_and_late_outcomes_change_nothing() {
+    let mut scenario = Scenario::new(two_routes());
+    scenario.publish("c", "a/1");
+    scenario.publish("c", "a/2");
+    scenario.publish("d", "b/1");
+    let settled = |client: &str, route: &str, detail: &str| {
+        [
+            format!("publish replies/{client}/error bridge.stopping - {detail}"),
+            format!("settled {route}/{{x}} {client} bridge.stopping"),
+        ]
+    };
+    let expected = [
+        settled("c", "a", "the gateway is shutting down"),
+        settled("c", "a", "no response before the gateway stopped"),
+        settled("d", "b", "no response before the gateway stopped"),
+    ];
+    assert_eq!(scenario.handle(Event::GiveUp), expected.concat());
+    assert!(scenario.is_empty());
+    assert!(scenario.finish(1, 200).is_empty());
+    assert_eq!(scenario.bridge.counters()[0].failed, 2);
+}
+
+#[test]
 fn an_outcome_of_an_unknown_job_changes_nothing() {
     let mut scenario = Scenario::new(two_routes());
     scenario.publish("c", "a/1");
@@ -621,6 +644,7 @@ enum Step {
     Finish(usize),
     Wait(u64),
     Stop,
+    GiveUp,
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -629,6 +653,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         6 => (0..40_usize).prop_map(Step::Finish),
         2 => (0..8_u64).prop_map(Step::Wait),
         1 => Just(Step::Stop),
+        1 => Just(Step::GiveUp),
     ]
 }
 
@@ -643,7 +668,7 @@ proptest! {
         let mut scenario = Scenario::new([a, b, third]);
         let mut started: Vec<usize> = Vec::new();
         let (mut told, mut published, mut seconds) = (0, 0, 0);
-        let mut steps: Vec<_> = steps.into_iter().filter(|step| stop || !matches!(step, Step::Stop)).collect();
+        let mut steps: Vec<_> = steps.into_iter().filter(|step| stop || !matches!(step, Step::Stop | Step::GiveUp)).collect();
         // At the end all that runs is finished, and what then starts, until nothing is left.
         steps.extend((0..400).map(Step::Finish));
         for step in steps {
@@ -660,6 +685,7 @@ proptest! {
                     scenario.at(seconds)
                 }
                 Step::Stop => scenario.handle(Event::Stop),
+                Step::GiveUp => scenario.handle(Event::GiveUp),
             };
             told += seen.iter().filter(|action| action.starts_with("publish ")).count();
             for action in &seen {

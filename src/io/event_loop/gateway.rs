@@ -149,6 +149,12 @@ impl Gateway {
         self.act(now);
     }
 
+    /// Answers the requests that are with a worker still.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        self.bridge.handle(Event::GiveUp, now, &mut self.actions);
+        self.act(now);
+    }
+
     /// Closes all connections.
     pub(crate) fn close_all(&mut self, ended: Ended, now: Instant) {
         let all: Vec<_> = self.lines.keys().copied().collect();

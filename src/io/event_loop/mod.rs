@@ -91,6 +91,7 @@ async fn stop(shared: &Rc<Shared>, limit: Duration) {
             "gave up waiting after {limit:?}; requests in flight: {}",
             shared.pending()
         );
+        shared.with(Gateway::give_up);
     }
     shared.with(|gateway, now| gateway.close_all(Ended::Stopping, now));
     if timeout(CLOSING, shared.empty()).await.is_err() {
