@@ -6,12 +6,12 @@
 mod certificates;
 #[path = "support/codes.rs"]
 mod codes;
-#[path = "support/gateway.rs"]
-mod gateway;
 #[path = "support/https.rs"]
 mod https;
 #[path = "support/mqtt.rs"]
 mod mqtt;
+#[path = "support/nodes.rs"]
+mod nodes;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,8 +21,8 @@ use certificates::{
     Authority, Identity, TemporaryFile, self_signed, self_signed_expired,
     with_expired_intermediate, with_name_constraint,
 };
-use gateway::{HOST, Node, Plan, ask, in_parallel, local, url};
 use https::{Counts, Greeting, Script, Server, response};
+use nodes::{HOST, Node, Plan, about_time, ask, in_parallel, local, url};
 
 /// One server, and what a node that asks it is told.
 struct Case {
@@ -94,7 +94,7 @@ fn judge(cases: &[Case]) -> BTreeSet<String> {
         let route = format!("case{at}");
         let reply = ask(broker.address, &route, &route, b"");
         codes.lock().unwrap().insert(reply.code().to_owned());
-        match reply.to_string() == case.told {
+        match about_time(&reply.to_string()) == case.told {
             true => Ok(()),
             false => Err(format!("{}: `{reply}`, not `{}`", case.why, case.told)),
         }

@@ -198,6 +198,21 @@ impl Node {
     }
 }
 
+/// Returns a text in which a time of `0.3 s` or somewhat more, as a busy machine takes it, is
+/// `0.3 s`.
+pub(crate) fn about_time(text: &str) -> String {
+    let Some((start, rest)) = text.split_once("after ") else {
+        return text.to_owned();
+    };
+    let seconds = rest
+        .strip_suffix(" s")
+        .and_then(|it| it.parse::<f64>().ok());
+    match seconds {
+        Some(seconds) if (0.3..5.0).contains(&seconds) => format!("{start}after 0.3 s"),
+        _ => text.to_owned(),
+    }
+}
+
 /// Asks one question as a node of that name.
 pub(crate) fn ask(address: SocketAddr, node: &str, topic: &str, payload: &[u8]) -> Reply {
     Node::connect(address, node).ask(topic, payload)
