@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use certificates::{
-    Authority, Identity, TemporaryFile, self_signed, self_signed_expired,
+    Authority, Identity, TemporaryFile, self_signed, self_signed_expired, self_signed_named,
     with_expired_intermediate, with_name_constraint,
 };
 use https::{Counts, Greeting, Script, Server, response};
@@ -151,6 +151,8 @@ fn bad_chains(world: &World) -> Vec<Case> {
     let World { us, them } = world;
     let names = &[HOST][..];
     let (late, narrow) = (with_expired_intermediate(), with_name_constraint());
+    let many: Vec<String> = (0..6000).map(|n| format!("{n}.site.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
     vec![
         world.case(
             "expired",
@@ -240,6 +242,24 @@ fn bad_chains(world: &World) -> Vec<Case> {
             "self-signed and expired",
             self_signed_expired(names),
             "error: tls.self_signed - self-signed CN=site.example, expired 2015-04-12",
+        ),
+        world.case(
+            "a name that would write more lines",
+            self_signed_named("a\r\nok\u{1b}[2Jé", names),
+            "error: tls.self_signed - self-signed CN=a??ok?[2Jé",
+        ),
+        world.case(
+            "a name without end",
+            self_signed_named(&"é".repeat(3000), names),
+            &format!(
+                "error: tls.self_signed - self-signed CN={}…",
+                "é".repeat(104)
+            ),
+        ),
+        world.case(
+            "longer than a handshake message may be",
+            us.good(&many),
+            "error: tls.handshake - handshake payload too large",
         ),
         world.case(
             "CA as leaf",

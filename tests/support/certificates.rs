@@ -245,6 +245,14 @@ pub(crate) fn self_signed_expired(names: &[&str]) -> Identity {
     })
 }
 
+/// A self-signed certificate with this common name, whatever it holds.
+pub(crate) fn self_signed_named(common: &str, names: &[&str]) -> Identity {
+    self_signed_from(names, false, |params| {
+        params.distinguished_name.remove(DnType::CommonName);
+        params.distinguished_name.push(DnType::CommonName, common);
+    })
+}
+
 fn self_signed_from(
     names: &[&str],
     ca: bool,

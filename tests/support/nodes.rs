@@ -314,6 +314,8 @@ impl Process {
             lines.push(line);
         }
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{lines:#?}");
+        let panicked = |line: &&String| line.contains("panicked");
+        assert_eq!(lines.iter().find(panicked), None, "{lines:#?}");
         lines
     }
 }
