@@ -773,6 +773,79 @@ fn connection_that_ended_while_idle_is_not_used_again() {
     }
 }
 
+#[test]
+fn connection_that_its_server_gives_up_is_not_used_again() {
+    for (head, connections, why) in [
+        ("HTTP/1.1 200 OK\r\nconnection: close", 2, "it says so"),
+        (
+            "HTTP/1.1 200 OK\r\nConnection: Close",
+            2,
+            "in other letters",
+        ),
+        ("HTTP/1.0 200 OK", 2, "an old server doesn't say otherwise"),
+        (
+            "HTTP/1.0 200 OK\r\nconnection: keep-alive",
+            1,
+            "an old server does",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nkeep-alive: timeout=5",
+            1,
+            "it is only given a hint",
+        ),
+    ] {
+        let answer = format!("{head}\r\ncontent-length: 4\r\n\r\ndone");
+        let (server, broker) = simple(Script::bytes(answer));
+        let mut node = Node::connect(broker.address, "kitchen");
+        for _ in 0..2 {
+            assert_eq!(node.ask("post", b"x").to_string(), "ok: done", "{why}");
+        }
+        assert_eq!(server.counts().connections, connections, "{why}");
+    }
+}
+
+#[test]
+fn limit_of_a_response_is_that_of_the_body_that_comes() {
+    for (method, head, body, told) in [
+        ("GET", "200 OK\r\ncontent-length: 4", "four", "ok: four"),
+        (
+            "GET",
+            "200 OK\r\ncontent-length: 5",
+            "fives",
+            "error: http.too_large 200 5 bytes, limit 4",
+        ),
+        (
+            "GET",
+            "200 OK\r\ntransfer-encoding: chunked",
+            "2\r\nfo\r\n2\r\nur\r\n0\r\n\r\n",
+            "ok: four",
+        ),
+        (
+            "GET",
+            "200 OK\r\ntransfer-encoding: chunked",
+            "4\r\nfour\r\n1\r\ns\r\n0\r\n\r\n",
+            "error: http.too_large 200 more than 4 bytes, limit 4",
+        ),
+        ("HEAD", "200 OK\r\ncontent-length: 1000000", "", "ok: "),
+        ("GET", "204 No Content\r\ncontent-length: 9", "", "ok: "),
+        (
+            "GET",
+            "304 Not Modified\r\ncontent-length: 1000000",
+            "",
+            "error: http.status 304 Not Modified",
+        ),
+    ] {
+        let server = serve(Script::bytes(format!("HTTP/1.1 {head}\r\n\r\n{body}")));
+        let route = format!("method = \"{method}\"\nmax_response = 4");
+        let broker = Plan::new()
+            .endpoint("site", &url(server.port()), &trusting())
+            .route("door", "site", &route)
+            .start();
+        let reply = ask(broker.address, "kitchen", "door", b"");
+        assert_eq!(reply.to_string(), told, "{method} {head}");
+    }
+}
+
 /// Answers the first request of each connection, and swallows the second.
 fn swallowing(end: Step) -> Script {
     let seen = Mutex::new(HashSet::new());
