@@ -572,7 +572,10 @@ fn no_more_files() -> Result<String, String> {
     // Each of them leaves when the loop gets to it, so there is nothing to wait for but this.
     let mut tries = 0..10_000;
     assert!(tries.any(|_| node.ask("door", b"").outcome == "ok"));
-    program.stop();
+    let log = program.stop();
+    let errors = log.iter().filter(|line| line.contains("ERROR")).count();
+    let again = log.iter().any(|line| line.ends_with("works again"));
+    assert_eq!((errors, again), (1, true), "{log:#?}");
     Ok(code)
 }
 
