@@ -310,6 +310,10 @@ fn slow_servers() -> Vec<Fault> {
             "endless 1xx",
             vec![Step::Endlessly(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())],
         ),
+        slow(
+            "silent after a redirect",
+            vec![send(redirect(302, "/there")), Step::Stall],
+        ),
         Fault {
             route: "method = \"POST\"\ntimeout = \"300ms\"\n",
             payload: vec![b'x'; 512 * 1024],
