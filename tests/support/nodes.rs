@@ -306,7 +306,9 @@ impl Process {
     /// Sends SIGTERM and expects an end without fault; returns what was logged.
     pub(crate) fn stop(mut self) -> Vec<String> {
         let pid = self.child.id().to_string();
-        let sent = Command::new("/bin/kill").arg(pid).status().unwrap();
+        // The shell's own `kill`: small systems have no program of that name.
+        let mut kill = Command::new("/bin/sh");
+        let sent = kill.args(["-c", "kill \"$0\"", &pid]).status().unwrap();
         assert!(sent.success());
         let mut lines = Vec::new();
         // The log ends with the process.
