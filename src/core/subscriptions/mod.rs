@@ -12,6 +12,8 @@ use crate::core::session::SessionId;
 use crate::core::topic::TopicFilter;
 
 pub(crate) use tree::FilterTree;
+#[cfg(test)]
+pub(crate) use tree::STEPS;
 
 /// Most levels of a topic or topic filter: bounds how deep a tree can get.
 pub(crate) const MAX_LEVELS: usize = 128;
