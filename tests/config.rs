@@ -271,6 +271,29 @@ query = { l = \"r\" }
 }
 
 #[test]
+fn a_body_is_a_form_when_route_or_endpoint_says_so() {
+    use mqtt_https_bridge::core::template::Place;
+    let form = "headers = { Content-Type = \"application/x-www-form-urlencoded\" }\n";
+    let text = "headers = { content-type = \"text/plain\" }\n";
+    let cases = [
+        (form, "", Place::Form, "from the endpoint"),
+        ("", form, Place::Form, "from the route"),
+        (form, text, Place::Text, "the route's own wins"),
+        ("", "", Place::Text, "nobody says so"),
+    ];
+    for (endpoint, route, expected, reason) in cases {
+        let text = format!(
+            "[endpoint.e]\nurl = \"https://example.com\"\n{endpoint}[[route]]\n\
+             topic = \"a/{{x}}\"\nendpoint = \"e\"\nreply = \"r/{{x}}\"\n\
+             method = \"POST\"\nbody = \"a={{payload}}\"\n{route}"
+        );
+        let (config, _) = parse(Path::new("bridge.toml"), &text).unwrap();
+        let body = config.routes.routes[0].body.as_ref().unwrap();
+        assert_eq!(body.place(), expected, "{reason}");
+    }
+}
+
+#[test]
 fn a_timeout_never_exceeds_a_deadline_that_is_shorter_than_its_default() {
     let (config, _) = parse(
         Path::new("bridge.toml"),

@@ -89,7 +89,7 @@ impl Reader<'_> {
             let table = section.table("form", "route.form", "`form` of [[route]]")?;
             let text = table.text("template");
             let text = table.require("template", text, "write `{ template = \"…\" }`")?;
-            let place = Place::of_body(&text.value);
+            let place = Place::of_body(&text.value, None);
             return Some(Some(Form::Template(
                 self.template("form", &text, place, true)?,
             )));

@@ -120,10 +120,14 @@ fn read_one(
     let (method, body) = reader.method_and_body();
     // Without its captures each placeholder would be reported as unknown.
     let topic = parsed?;
-    let body = body.map(|body| reader.template("body", &body, Place::of_body(&body.value), false));
+    let sent = destination.and_then(|destination| reader.sent(destination));
+    let content_type = sent.as_ref().and_then(Sent::content_type);
+    let body = body.map(|body| {
+        let place = Place::of_body(&body.value, content_type);
+        reader.template("body", &body, place, false)
+    });
     let reply = reader.reply();
     let destination = destination?;
-    let sent = reader.sent(destination);
     let body = match body {
         None => None,
         Some(template) => Some(template?),
@@ -164,6 +168,15 @@ struct Sent {
     path: Template,
     query: Vec<(String, Template)>,
     headers: Vec<(String, Template)>,
+}
+
+impl Sent {
+    /// Returns the content type of the body where it is said and fixed.
+    fn content_type(&self) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let (_, template) = headers.find(|(name, _)| name == "content-type")?;
+        template.as_literal()
+    }
 }
 
 /// Reads one `[[route]]`.

@@ -107,7 +107,7 @@ impl RouteBuilder {
     }
 
     pub(crate) fn body(mut self, text: &str) -> Self {
-        self.0.body = Some(self.template(text, Place::of_body(text), false));
+        self.0.body = Some(self.template(text, Place::of_body(text, None), false));
         self
     }
 
@@ -122,7 +122,7 @@ impl RouteBuilder {
     }
 
     pub(crate) fn form_template(mut self, text: &str) -> Self {
-        self.0.reply.form = Form::Template(self.template(text, Place::of_body(text), true));
+        self.0.reply.form = Form::Template(self.template(text, Place::of_body(text, None), true));
         self
     }
 

@@ -32,7 +32,7 @@ pub(super) fn push(
     match place {
         Place::Topic => push_level(value, out),
         Place::Path => push_segment(value, out),
-        Place::Query => {
+        Place::Query | Place::Form => {
             push_percent(value, out);
             Ok(())
         }
@@ -161,10 +161,35 @@ pub(super) fn check_literal(text: &str, place: Place) -> Result<(), String> {
             "`{}` holds `+`, `#` or NUL, which can not stand in a topic; write a placeholder",
             text.escape_debug()
         )),
+        Place::Form => check_form_text(text),
         Place::Topic | Place::Query | Place::Header | Place::Json | Place::Text | Place::Host => {
             Ok(())
         }
     }
+}
+
+/// `&`, `=` and escapes are the owner's to write; what no form can hold is told early.
+fn check_form_text(text: &str) -> Result<(), String> {
+    let shown = text.escape_debug();
+    if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic()) {
+        let odd = odd.escape_debug();
+        Err(format!("form `{shown}` holds `{odd}`; percent-encode it"))
+    } else if has_stray_percent(text) {
+        Err(format!(
+            "form `{shown}` holds a `%` that encodes nothing; write `%25`"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn has_stray_percent(text: &str) -> bool {
+    let encodes = |rest: &str| {
+        let mut digits = rest.bytes().take(2);
+        let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+        is_hex(digits.next()) && is_hex(digits.next())
+    };
+    !text.split('%').skip(1).all(encodes)
 }
 
 fn check_path_text(text: &str) -> Result<(), String> {
@@ -183,17 +208,12 @@ fn check_path_text(text: &str) -> Result<(), String> {
             odd.escape_debug()
         ));
     }
-    let encoded = |rest: &str| {
-        let mut digits = rest.bytes().take(2);
-        let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
-        is_hex(digits.next()) && is_hex(digits.next())
-    };
-    if text.split('%').skip(1).all(encoded) {
-        Ok(())
-    } else {
+    if has_stray_percent(text) {
         Err(format!(
             "path `{text}` holds a `%` that encodes nothing; write `%25`"
         ))
+    } else {
+        Ok(())
     }
 }
 

@@ -23,6 +23,9 @@ use names::Name;
 pub(crate) use names::RESERVED;
 pub(crate) use render::{MessageId, ReplyValues, Values};
 
+/// The content type of HTML forms (WHATWG URL §5).
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
+
 /// Where a rendered text goes: decides how values are encoded and which ones may stand there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -36,17 +39,27 @@ pub enum Place {
     Header,
     /// A JSON body: inside a string a value is escaped, elsewhere it must be JSON itself.
     Json,
-    /// A body or payload that is not JSON: values as they are.
+    /// A body of `application/x-www-form-urlencoded`: values percent-encoded, the fixed text as
+    /// it is.
+    Form,
+    /// A body or payload that is neither: values as they are.
     Text,
     /// A host name: a value is one label.
     Host,
 }
 
 impl Place {
-    /// Returns [`Place::Json`] for a body that is written as JSON, else [`Place::Text`].
+    /// Returns [`Place::Form`] for a body that is sent as a form, [`Place::Json`] for one that is
+    /// written as JSON, else [`Place::Text`].
     ///
-    /// JSON is told by its first character; a body that is a lone `{payload}` is text.
-    pub fn of_body(text: &str) -> Self {
+    /// A form is told by the fixed content type that goes with it, JSON by its first character; a
+    /// body that is a lone `{payload}` is text, whatever its type: the node wrote all of it.
+    pub fn of_body(text: &str, content_type: Option<&str>) -> Self {
+        let essence = content_type.and_then(|it| it.split(';').next());
+        let form = essence.is_some_and(|it| it.trim().eq_ignore_ascii_case(FORM_TYPE));
+        if form && text != "{payload}" {
+            return Self::Form;
+        }
         let text = text.trim_start();
         let object = text
             .strip_prefix('{')
@@ -65,7 +78,7 @@ impl Place {
             Self::Path => "a path",
             Self::Query => "a query",
             Self::Header => "a header",
-            Self::Json | Self::Text => "a body",
+            Self::Json | Self::Form | Self::Text => "a body",
             Self::Host => "a host name",
         }
     }

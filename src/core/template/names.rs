@@ -105,7 +105,7 @@ impl Name {
     }
 
     fn may_stand(&self, scope: Scope<'_>) -> bool {
-        let body = matches!(scope.place, Place::Json | Place::Text);
+        let body = matches!(scope.place, Place::Json | Place::Form | Place::Text);
         let topic = scope.place == Place::Topic;
         let host = scope.place == Place::Host;
         match self {

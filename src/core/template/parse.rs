@@ -45,7 +45,7 @@ impl Template {
             Place::Path => encode::check_path(&self.with_sample("x")),
             Place::Topic => encode::check_topic(&self.with_sample("x")),
             Place::Host => self.check_host(),
-            Place::Query | Place::Header | Place::Text => Ok(()),
+            Place::Query | Place::Header | Place::Form | Place::Text => Ok(()),
         };
         checked.map_err(TemplateError)
     }
@@ -129,7 +129,7 @@ fn secret_part(
 ) -> Result<Part, TemplateError> {
     let may_stand = matches!(
         scope.place,
-        Place::Header | Place::Query | Place::Json | Place::Text
+        Place::Header | Place::Query | Place::Json | Place::Form | Place::Text
     );
     if !may_stand || scope.reply {
         let place = if scope.reply {

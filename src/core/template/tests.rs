@@ -138,6 +138,69 @@ fn a_value_in_a_query_adds_no_parameter() {
 }
 
 #[test]
+fn a_value_in_a_form_adds_no_field() {
+    let two = "a={payload}&b={id}";
+    let cases = [
+        (
+            two,
+            "x&b=1=+%\r\n é",
+            Ok("a=x%26b%3D1%3D%2B%25%0D%0A%20%C3%A9&b=7"),
+            "nothing of a value has a meaning, all of the fixed text has",
+        ),
+        ("a[]=1+2%20{payload}", "", Ok("a[]=1+2%20"), "as written"),
+        (
+            "t={payload./t}&s={payload./s}",
+            r#"{"t":21.5,"s":"x&y"}"#,
+            Ok("t=21.5&s=x%26y"),
+            "values of a JSON payload",
+        ),
+    ];
+    check(Place::Form, &cases);
+    let refused = [
+        ("a=b c", "form `a=b c` holds ` `; percent-encode it"),
+        ("a=é{id}", "form `a=é` holds `é`; percent-encode it"),
+        (
+            "a=5%",
+            "form `a=5%` holds a `%` that encodes nothing; write `%25`",
+        ),
+    ];
+    for (text, expected) in refused {
+        assert_eq!(parse_error(text, Place::Form), expected);
+    }
+}
+
+#[test]
+fn a_form_is_told_by_its_content_type() {
+    let form = "application/x-www-form-urlencoded";
+    let cases = [
+        ("a={payload}", Some(form), Place::Form, "a form"),
+        (
+            "a={payload}",
+            Some("Application/X-WWW-Form-Urlencoded ; charset=utf-8"),
+            Place::Form,
+            "case and parameters do not count",
+        ),
+        ("a={payload}", Some("text/plain"), Place::Text, "said so"),
+        ("a={payload}", None, Place::Text, "nothing said"),
+        (
+            r#"{"a":1}"#,
+            Some("text/plain"),
+            Place::Json,
+            "JSON by its look",
+        ),
+        (
+            "{payload}",
+            Some(form),
+            Place::Text,
+            "the node wrote the whole form",
+        ),
+    ];
+    for (text, content_type, expected, reason) in cases {
+        assert_eq!(Place::of_body(text, content_type), expected, "{reason}");
+    }
+}
+
+#[test]
 fn a_value_in_a_header_adds_no_line() {
     let text = "v {payload}";
     let control = Err("`{payload}` holds a control character, which can not stand in a header");
@@ -330,6 +393,7 @@ fn a_secret_hides_and_is_encoded_for_its_place() {
     let message = message("nodes/7/a", "");
     let cases = [
         (Place::Query, "{secret.token}", "s3cret%22token"),
+        (Place::Form, "t={secret.token}", "t=s3cret%22token"),
         (Place::Json, r#"["{secret.token}"]"#, r#"["s3cret\"token"]"#),
         (
             Place::Header,
@@ -376,7 +440,7 @@ fn a_body_written_as_json_is_json() {
         ("t={payload}", Place::Text),
     ];
     for (text, place) in cases {
-        assert_eq!(Place::of_body(text), place, "{text}");
+        assert_eq!(Place::of_body(text, None), place, "{text}");
     }
 }
 
@@ -396,7 +460,7 @@ proptest! {
     #[test]
     fn any_text_parses_or_is_refused(text in "([{}a-z./\"\\\\]|\\{payload\\}|\\{id\\}|\\PC){0,12}") {
         let topic = RouteTopic::parse("nodes/{id}/{rest+}").unwrap();
-        for place in [Place::Topic, Place::Path, Place::Query, Place::Header, Place::Json, Place::Text, Place::Host] {
+        for place in [Place::Topic, Place::Path, Place::Query, Place::Header, Place::Json, Place::Form, Place::Text, Place::Host] {
             let _ = parse(&text, &topic, place, false);
         }
     }
