@@ -10,6 +10,7 @@ use clap::Args;
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, load};
 use crate::config::{Anonymous, Config, escape, show_duration, show_size};
+use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
 use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Roots, TlsVersion};
 use crate::core::message::{Message, QoS};
@@ -87,7 +88,7 @@ fn preview(
         user: known.map(|user| user.name.clone()),
         reply_packet: known.and_then(|user| user.reply_packet),
         maximum_packet: None,
-        may_hear_response: false,
+        hearing: Hearing::Deny,
     };
     let message = Message {
         topic: topic.clone(),

@@ -35,6 +35,21 @@ pub struct Grants {
     pub publish: Vec<TopicFilter>,
     /// Filters the session may subscribe to.
     pub subscribe: Vec<TopicFilter>,
+    /// Those of them that are the user's own, by a `{user}` in the rule.
+    pub own: Vec<TopicFilter>,
+}
+
+/// How far a session may hear a Response Topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hearing {
+    /// Not at all, or there is none.
+    #[default]
+    Deny,
+    /// It may subscribe to it, as others may.
+    Allow,
+    /// It is in a tree of the user's own, by a `{user}` in the rule. A `{client}` does not make a
+    /// tree one's own: anybody may choose that client ID.
+    Own,
 }
 
 /// Why a text is not an access rule.
@@ -109,9 +124,12 @@ impl Rules {
             let filters = rules.iter().filter_map(|rule| expand(rule, user, client));
             filters.collect()
         };
+        let is_own = |rule: &&String| rule.split('/').any(|level| level == USER);
+        let own: Vec<_> = self.subscribe.iter().filter(is_own).cloned().collect();
         Grants {
             publish: expand(&self.publish),
             subscribe: expand(&self.subscribe),
+            own: expand(&own),
         }
     }
 }
@@ -157,15 +175,19 @@ impl Grants {
         self.subscribe.iter().any(|rule| rule.covers(filter))
     }
 
-    /// Returns whether a Response Topic is one that the session could subscribe to: a topic, not
-    /// the server's own, and granted.
-    pub fn may_hear(&self, response_topic: &str) -> bool {
-        !response_topic.starts_with('$')
-            && Topic::parse(response_topic).is_ok()
-            && self
-                .subscribe
-                .iter()
-                .any(|rule| rule.matches(response_topic))
+    /// Returns how far the session may hear a Response Topic: it has to be a topic, not the
+    /// server's own, and granted.
+    pub fn hearing(&self, response_topic: &str) -> Hearing {
+        let granted = |rules: &[TopicFilter]| rules.iter().any(|it| it.matches(response_topic));
+        if response_topic.starts_with('$') || Topic::parse(response_topic).is_err() {
+            Hearing::Deny
+        } else if granted(&self.own) {
+            Hearing::Own
+        } else if granted(&self.subscribe) {
+            Hearing::Allow
+        } else {
+            Hearing::Deny
+        }
     }
 }
 
@@ -295,6 +317,7 @@ mod tests {
         let grants = Grants {
             publish: filters(&["nodes/a/#"]),
             subscribe: filters(&["replies/a/+", "#", "$bridge/status"]),
+            own: Vec::new(),
         };
         let cases = [
             ("replies/a/b", true, "within a rule"),
@@ -314,23 +337,29 @@ mod tests {
 
     #[test]
     fn a_response_topic_must_be_a_topic_that_rules_grant() {
-        let grants = Grants {
+        let rules = Rules {
             publish: Vec::new(),
-            subscribe: filters(&["replies/+", "$bridge/#"]),
+            subscribe: ["replies/{user}/+", "to/{client}", "all/+", "$bridge/#"]
+                .map(str::to_owned)
+                .to_vec(),
         };
+        let grants = rules.expand(Some("u"), "c");
         let cases = [
-            ("replies/x", true, "granted"),
-            ("replies/+", false, "a filter is no topic"),
+            ("replies/u/x", Hearing::Own, "the user's own tree"),
+            ("replies/v/x", Hearing::Deny, "another's"),
+            ("to/c", Hearing::Allow, "anybody may take that client ID"),
+            ("all/x", Hearing::Allow, "granted"),
+            ("all/+", Hearing::Deny, "a filter is no topic"),
             (
                 "$bridge/x",
-                false,
+                Hearing::Deny,
                 "never the server's own, though readable",
             ),
-            ("other/x", false, "not granted"),
-            ("", false, "empty"),
+            ("other/x", Hearing::Deny, "not granted"),
+            ("", Hearing::Deny, "empty"),
         ];
         for (topic, expected, reason) in cases {
-            assert_eq!(grants.may_hear(topic), expected, "{topic}: {reason}");
+            assert_eq!(grants.hearing(topic), expected, "{topic}: {reason}");
         }
     }
 }

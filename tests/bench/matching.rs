@@ -13,6 +13,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mqtt_https_bridge::core::access::Hearing;
 use mqtt_https_bridge::core::bridge::{Action, Bridge, Event, Publisher};
 use mqtt_https_bridge::core::endpoint::{Endpoint, IpVersions, Limits, Redirects, Trust};
 use mqtt_https_bridge::core::message::{Message, QoS};
@@ -194,6 +195,6 @@ fn publisher() -> Publisher {
         user: Some("kitchen".into()),
         reply_packet: None,
         maximum_packet: None,
-        may_hear_response: false,
+        hearing: Hearing::Deny,
     }
 }

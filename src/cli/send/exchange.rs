@@ -51,7 +51,9 @@ impl Exchange {
         let response_topic = match (&arguments.response_topic, &arguments.user) {
             (Some(topic), _) => topic.clone(),
             (None, Some(user)) => format!("replies/{user}/{id}"),
-            (None, None) => format!("replies/{id}"),
+            // Not below `replies/`, where a route may answer: only a user has a tree there that is
+            // its own.
+            (None, None) => format!("responses/{id}"),
         };
         let tls = arguments.tls || arguments.ca.is_some();
         let port = arguments.port.unwrap_or(if tls { 8883 } else { 1883 });

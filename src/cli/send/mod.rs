@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     /// PEM file of the roots to trust instead of the bundled ones; implies --tls
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Where the reply is to go [default: replies/send-…, with a user replies/NAME/send-…]
+    /// Where the reply is to go [default: responses/send-…, with a user replies/NAME/send-…]
     #[arg(long, value_name = "TOPIC")]
     response_topic: Option<String>,
     /// QoS of the message: 0, 1 or 2

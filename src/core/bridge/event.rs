@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::core::access::Hearing;
 use crate::core::endpoint::{Endpoint, Limits};
 use crate::core::hub::ConnectionId;
 use crate::core::message::Message;
@@ -20,8 +21,8 @@ pub struct Publisher {
     pub reply_packet: Option<usize>,
     /// MQTT 5 Maximum Packet Size of the connection.
     pub maximum_packet: Option<usize>,
-    /// Whether the publisher may subscribe to the message's Response Topic; false without one.
-    pub may_hear_response: bool,
+    /// How far the publisher may hear the message's Response Topic.
+    pub hearing: Hearing,
 }
 
 /// What has to be acknowledged to whom. Comes back in [`Action::Acknowledge`] exactly once.

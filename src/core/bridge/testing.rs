@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
 use crate::core::endpoint::{Endpoint, IpVersions, Limits, Redirects, Trust};
 use crate::core::message::{Message, Properties, QoS};
@@ -181,6 +182,6 @@ pub(crate) fn publisher(client: &str) -> Publisher {
         user: None,
         reply_packet: None,
         maximum_packet: None,
-        may_hear_response: true,
+        hearing: Hearing::Own,
     }
 }

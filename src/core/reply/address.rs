@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::core::access::Hearing;
 use crate::core::message::Properties;
 use crate::core::outcome::{Code, Failure};
 use crate::core::reply::Oversize;
@@ -158,8 +159,8 @@ impl Address {
         }
     }
 
-    /// The requester may hear the topic, so it can not be another one's by the access rules; what
-    /// is left to refuse is what those rules can not know.
+    /// The requester may hear the topic. That does not make it one's own: who may hear the
+    /// replies to others, or everything, could have the bridge write there what looks like one.
     fn check_response(
         &self,
         text: &str,
@@ -173,14 +174,17 @@ impl Address {
             Ok(topic) if topic.is_reserved() => return Err("it starts with `$`"),
             Ok(_) => {}
         }
-        let chunk = || table.first_match(&format!("{text}/1/1")).is_some();
-        if table.first_match(text).is_some()
-            || (route.reply.oversize == Oversize::Chunks && chunk())
-        {
+        let chunk = (route.reply.oversize == Oversize::Chunks).then(|| format!("{text}/1/1"));
+        let mut topics = [Some(text), chunk.as_deref()].into_iter().flatten();
+        if topics.clone().any(|it| table.first_match(it).is_some()) {
             return Err("a route takes it");
         }
-        if !values.publisher.may_hear_response {
-            return Err("the client may not subscribe to it");
+        match values.publisher.hearing {
+            Hearing::Deny => return Err("the client may not subscribe to it"),
+            Hearing::Allow if topics.any(|it| table.takes_replies(it)) => {
+                return Err("replies of a route go there, and it is not the user's own");
+            }
+            Hearing::Allow | Hearing::Own => {}
         }
         if self.least_room(text) < MIN_ROOM {
             return Err("it leaves no room for a reply");

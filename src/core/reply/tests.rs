@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
 use crate::core::bridge::testing::{RouteBuilder, message, message_with, publisher, route};
 use crate::core::message::{Message, Properties, QoS};
@@ -553,32 +554,39 @@ fn the_last_reply_is_retained_where_the_route_says_so() {
 
 #[test]
 fn a_response_topic_that_leads_elsewhere_is_refused() {
+    use Hearing::{Allow, Deny, Own};
+    let taken = "replies of a route go there, and it is not the user's own";
     let long = "x".repeat(200);
     let cases = [
-        ("nodes/8", true, Oversize::Error, Some("a route takes it")),
-        ("nodes", true, Oversize::Error, None),
-        ("other", true, Oversize::Chunks, None),
-        ("$SYS/x", true, Oversize::Error, Some("it starts with `$`")),
-        ("r/+", true, Oversize::Error, Some("it holds a wildcard")),
-        ("r/#", true, Oversize::Error, Some("it holds a wildcard")),
-        ("", true, Oversize::Error, Some("it is not a topic")),
-        ("a\0", true, Oversize::Error, Some("it is not a topic")),
+        ("nodes/8", Own, Oversize::Error, Some("a route takes it")),
+        ("nodes", Own, Oversize::Error, None),
+        ("other", Allow, Oversize::Chunks, None),
+        ("$SYS/x", Own, Oversize::Error, Some("it starts with `$`")),
+        ("r/+", Own, Oversize::Error, Some("it holds a wildcard")),
+        ("r/#", Own, Oversize::Error, Some("it holds a wildcard")),
+        ("", Own, Oversize::Error, Some("it is not a topic")),
+        ("a\0", Own, Oversize::Error, Some("it is not a topic")),
         (
             "replies/other/ok",
-            false,
+            Deny,
             Oversize::Error,
             Some("the client may not subscribe to it"),
         ),
+        ("replies/other/ok", Allow, Oversize::Error, Some(taken)),
+        ("replies/other/ok", Own, Oversize::Error, None),
+        ("replies/other", Allow, Oversize::Error, None),
+        ("replies", Allow, Oversize::Error, None),
+        ("replies/other/ok/1/1", Allow, Oversize::Chunks, Some(taken)),
         (
             &long,
-            true,
+            Own,
             Oversize::Error,
             Some("it leaves no room for a reply"),
         ),
     ];
-    for (topic, may_hear_response, oversize, refused) in cases {
+    for (topic, hearing, oversize, refused) in cases {
         let publisher = Publisher {
-            may_hear_response,
+            hearing,
             ..publisher("c")
         };
         let table = RouteTable::new(vec![sized(plain(), 256, oversize).build()]);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::core::route::topic::Level;
 use crate::core::route::{Route, RouteTopic};
+use crate::core::subscriptions::FilterTree;
 
 /// Most routes that are compared to find the nearest one: bounds the cost of a near miss.
 const NEAREST_OF: usize = 64;
@@ -21,6 +22,8 @@ pub struct RouteTable {
     index: Node,
     /// Positions by fixed first level, at most [`NEAREST_OF`] each.
     by_first_level: HashMap<Box<str>, Vec<usize>>,
+    /// Where replies of the routes go.
+    replies: FilterTree<()>,
 }
 
 /// One level of the index.
@@ -44,8 +47,10 @@ impl RouteTable {
     pub fn new(routes: Vec<Route>) -> Self {
         let mut index = Node::new();
         let mut by_first_level: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+        let mut replies = FilterTree::default();
         for (position, route) in routes.iter().enumerate() {
             index.insert(&route.topic, position);
+            *replies.place(&route.reply.filter()) = Some(());
             if let Some(Level::Fixed(name)) = route.topic.levels().next() {
                 let near = by_first_level.entry(name.into()).or_default();
                 if near.len() < NEAREST_OF {
@@ -57,7 +62,13 @@ impl RouteTable {
             routes: routes.into_iter().map(Arc::new).collect(),
             index,
             by_first_level,
+            replies,
         }
+    }
+
+    /// Returns whether replies of some route can go to the topic.
+    pub(crate) fn takes_replies(&self, topic: &str) -> bool {
+        self.replies.matches(topic)
     }
 
     /// Returns the first route in file order that takes the topic, with its position.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::core::access::Grants;
+use crate::core::access::{Grants, Hearing};
 use crate::core::bridge::Publisher;
 use crate::core::hub::ConnectionId;
 use crate::core::message::Message;
@@ -161,7 +161,7 @@ impl Session {
             maximum_packet: self
                 .maximum_packet
                 .and_then(|max| usize::try_from(max).ok()),
-            may_hear_response: response.is_some_and(|topic| self.grants.may_hear(topic)),
+            hearing: response.map_or(Hearing::Deny, |topic| self.grants.hearing(topic)),
         }
     }
 

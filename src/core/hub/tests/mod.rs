@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::*;
-use crate::core::access::Rules;
+use crate::core::access::{Hearing, Rules};
 use crate::core::message::{Properties, QoS};
 use crate::core::packet::{Disconnect, Publish, RetainHandling, Subscribe, SubscribeOptions};
 use crate::core::packet::{Unsubscribe, Will};

@@ -277,7 +277,11 @@ fn an_offer_says_who_published_and_whether_a_response_would_arrive() {
     let mut s = Scenario::new();
     let who = Identity {
         reply_packet: Some(1024),
-        ..identity(Some("u"), &["nodes/#"], &["replies/u/#", "$bridge/#"])
+        ..identity(
+            Some("u"),
+            &["nodes/#"],
+            &["replies/{user}/#", "all/#", "$bridge/#"],
+        )
     };
     let connect = Connect {
         maximum_packet: Some(300),
@@ -285,16 +289,17 @@ fn an_offer_says_who_published_and_whether_a_response_would_arrive() {
     };
     let id = s.connect(connect, &who);
     let cases = [
-        (Some("replies/u/x"), true, "granted"),
-        (Some("replies/v/x"), false, "not granted"),
-        (Some("replies/u/#"), false, "no topic"),
-        (Some("$bridge/x"), false, "the server's own"),
-        (None, false, "none"),
+        (Some("replies/u/x"), Hearing::Own, "the user's own"),
+        (Some("all/x"), Hearing::Allow, "granted"),
+        (Some("replies/v/x"), Hearing::Deny, "not granted"),
+        (Some("replies/u/#"), Hearing::Deny, "no topic"),
+        (Some("$bridge/x"), Hearing::Deny, "the server's own"),
+        (None, Hearing::Deny, "none"),
     ];
     for (topic, expected, reason) in cases {
         s.send(id, Incoming::Publish(with_response(topic)));
         let offer = s.offers.pop().unwrap();
-        assert_eq!(offer.publisher.may_hear_response, expected, "{reason}");
+        assert_eq!(offer.publisher.hearing, expected, "{reason}");
         assert_eq!(&*offer.publisher.client, "c");
         assert_eq!(offer.publisher.user.as_deref(), Some("u"));
         assert_eq!(offer.publisher.reply_packet, Some(1024));
