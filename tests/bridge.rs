@@ -93,6 +93,33 @@ fn a_node_gets_the_title_of_a_post_or_the_reason_why_not() {
 }
 
 #[test]
+fn the_smallest_example_of_the_readme_answers_as_it_says() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let fenced = |after: &str, fence: &str| {
+        let (_, rest) = readme.split_once(after).unwrap();
+        let (_, rest) = rest.split_once(fence).unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let example = fenced("## The smallest bridge.toml", "```toml\n");
+    let url = "url = \"https://jsonplaceholder.typicode.com\"\n";
+    assert!(example.contains(url), "{example}");
+    let text = example.replace(url, "@API\n");
+    let gateways = [
+        Gateway::start(posts(), &text),
+        Gateway::expired(posts(), &text),
+    ];
+    let [good, expired] = &gateways;
+    let mut said = String::new();
+    // The example shows one topic; here the second post is the one that is not there.
+    for (gateway, id) in [(good, "1"), (good, "2"), (expired, "1")] {
+        let (topic, payload) = gateway.ask(&format!("nodes/kitchen/posts/{id}/get"), "");
+        let topic = topic.replace("posts/2", "posts/1");
+        said.push_str(&format!("{topic:<33}{payload}\n"));
+    }
+    assert_eq!(fenced("## What a node gets back", "```text\n"), said);
+}
+
+#[test]
 fn what_no_route_takes_is_ordinary_mqtt_and_so_is_what_one_takes() {
     let gateway = Gateway::with_routes(posts(), POSTS);
     let mut listener = Client::connect(gateway.broker.address, "listener");

@@ -5,8 +5,8 @@
 #[path = "support/temp_dir.rs"]
 mod temp_dir;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -110,6 +110,42 @@ fn help_lists_commands_and_exit_codes() {
             "{expected} is not in\n{}",
             ended.out
         );
+    }
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    // `  124  no reply in time` in one, `| 124 | no reply in time |` in the other.
+    let codes = ended.out.split_once("Exit codes:\n").unwrap().1;
+    let rows: String = codes
+        .lines()
+        .map(|line| {
+            let (code, meaning) = line.trim_start().split_once("  ").unwrap();
+            format!("| {code} | {meaning} |\n")
+        })
+        .collect();
+    let table = format!("| exit code | meaning |\n|---|---|\n{rows}\n");
+    assert!(readme.contains(&table), "README.md lacks\n{table}");
+    let (_, listed) = ended.out.split_once("Commands:\n").unwrap();
+    let commands: Vec<_> = listed
+        .lines()
+        .map_while(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    let (_, table) = readme
+        .split_once("| command | what it does |\n|---|---|\n")
+        .unwrap();
+    let documented: Vec<_> = table
+        .lines()
+        .map_while(|row| row.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(documented, commands);
+    for mark in [
+        "`mqtt-https-bridge ",
+        "\nmqtt-https-bridge ",
+        "cargo run --release -- ",
+    ] {
+        for after in readme.split(mark).skip(1) {
+            let word = after.split([' ', '`', '\n']).next().unwrap();
+            assert!(commands.contains(&word), "{mark}{word}");
+        }
     }
     let version = run(&TempDir::new(), &["--version"]);
     assert_eq!(
@@ -481,6 +517,40 @@ fn send_prints_the_reply_and_tells_failure_and_silence_apart() {
         !log.contains("hunter2") && !log.contains("panicked"),
         "{log}"
     );
+}
+
+#[test]
+fn a_publish_that_almost_matches_a_route_is_logged_once_with_the_nearest() {
+    let folder = configured();
+    let daemon = Daemon::start(&folder);
+    let mut node = TcpStream::connect(format!("127.0.0.1:{}", daemon.port)).unwrap();
+    let packet = |first: u8, body: &[u8]| {
+        let length = u8::try_from(body.len()).unwrap();
+        [&[first, length][..], body].concat()
+    };
+    let publish = |topic: &str| {
+        let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+        packet(0x30, &[&length[..], topic.as_bytes()].concat())
+    };
+    let connect = packet(0x10, b"\0\x04MQTT\x04\x02\0\0\0\x04a`\x1bb");
+    let messages = ["nodes/me/got/1", "nodes/me/got/2", "elsewhere", "nodes"].map(publish);
+    node.write_all(&[connect, messages.concat(), vec![0xC0, 0]].concat())
+        .unwrap();
+    let mut answers = [0; 6];
+    node.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    node.read_exact(&mut answers).unwrap();
+    assert_eq!(answers, [0x20, 2, 0, 0, 0xD0, 0]);
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("no route"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let expected = "INFO  client `a\\u{60}\\u{1b}b` published to `nodes/me/got/1`, which no route \
+        takes; nearest is route `the owner's route` with topic `nodes/{node}/get/{id}`";
+    assert!(lines[0].ends_with(expected), "{}", lines[0]);
 }
 
 #[test]

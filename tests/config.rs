@@ -102,6 +102,93 @@ fn the_repository_example_is_valid_without_a_warning() {
     assert_eq!(config.routes.routes.len(), 4);
 }
 
+/// Returns what stands between two marks of the README.
+fn between_marks<'r>(readme: &'r str, name: &str) -> &'r str {
+    let (_, rest) = readme.split_once(&format!("<!-- {name} -->\n")).unwrap();
+    let (found, _) = rest.split_once(&format!("<!-- /{name} -->\n")).unwrap();
+    found
+}
+
+/// The table of one section's keys, under the section as it is written.
+fn table_of(section: &str) -> String {
+    let header = match section {
+        "user" | "route" => format!("[[{section}]]"),
+        "endpoint" | "secret" => format!("[{section}.<name>]"),
+        section => match section.split_once('.') {
+            Some(("route", table)) => format!("[[route]] {table} = {{ … }}"),
+            Some((parent, table)) => format!("[{parent}] {table} = {{ … }}"),
+            None => format!("[{section}]"),
+        },
+    };
+    let row = |key: &Key| {
+        let written = key.default.starts_with(['"', '[']) || key.default.parse::<u32>().is_ok();
+        let default = match key.default {
+            text if written || ["true", "false"].contains(&text) => format!("`{text}`"),
+            text => text.to_owned(),
+        };
+        format!(
+            "| `{}` | {} | {default} | {} |\n",
+            key.name, key.kind, key.meaning
+        )
+    };
+    let rows: String = keys()
+        .iter()
+        .filter(|key| key.section == section)
+        .map(row)
+        .collect();
+    format!("`{header}`\n\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}\n")
+}
+
+#[test]
+fn the_readme_lists_every_key_and_no_other() {
+    let mut sections: Vec<_> = keys().iter().map(|key| key.section).collect();
+    sections.dedup();
+    let wanted: String = sections.into_iter().map(table_of).collect();
+    assert!(!wanted.contains("||"), "a cell is empty or breaks its row");
+    let wanted = format!("\n{wanted}");
+    let readme = fs::read_to_string("README.md").unwrap();
+    let found = between_marks(&readme, "keys");
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        let begin = "<!-- keys -->\n";
+        let anew = readme.replacen(&format!("{begin}{found}"), &format!("{begin}{wanted}"), 1);
+        fs::write("README.md", anew).unwrap();
+        return;
+    }
+    assert_eq!(
+        found, wanted,
+        "README.md; UPDATE_EXPECTED=1 cargo test --test config writes it anew"
+    );
+}
+
+#[test]
+fn the_readme_lists_every_code_with_its_meaning_and_a_remedy() {
+    use mqtt_https_bridge::core::outcome::Code;
+    let readme = fs::read_to_string("README.md").unwrap();
+    let found = between_marks(&readme, "codes");
+    let rows: Vec<Vec<&str>> = found
+        .lines()
+        .skip(2)
+        .map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let codes: Vec<_> = Code::ALL
+        .iter()
+        .map(|code| format!("`{}`", code.as_str()))
+        .collect();
+    let wanted: Vec<_> = Code::ALL
+        .iter()
+        .zip(&codes)
+        .map(|(code, text)| [text.as_str(), code.meaning()])
+        .collect();
+    let listed: Vec<_> = rows.iter().map(|row| [row[0], row[1]]).collect();
+    assert_eq!(listed, wanted);
+    for row in rows {
+        assert!(
+            row.len() == 3 && row[2].ends_with('.'),
+            "{row:?} has no remedy"
+        );
+    }
+}
+
 #[test]
 fn every_example_of_the_readme_is_valid() {
     let readme = fs::read_to_string("README.md").unwrap();

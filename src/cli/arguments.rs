@@ -28,7 +28,9 @@ Exit codes:
    69  a port is taken, or the broker can't be reached
    70  a fault of this program
    78  bridge.toml, or a file it names, has to be corrected
-  124  no reply in time";
+  124  no reply in time
+  130  a second SIGINT came before all requests were finished
+  143  a second SIGTERM came before all requests were finished";
 
 /// An MQTT broker for small nodes that performs their HTTPS requests for them.
 #[derive(Debug, Parser)]

@@ -11,7 +11,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
-use super::certificates::{Authority, TemporaryFile};
+use super::certificates::{Authority, Identity, TemporaryFile};
 use super::https::{Received, Script, Server, Step, response};
 use super::mqtt::{Broker, Client, LIMIT, ack, block, publish};
 
@@ -23,6 +23,9 @@ fn authority() -> &'static Authority {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     AUTHORITY.get_or_init(|| Authority::new("test"))
 }
+
+/// What the server's certificate is for.
+const NAMES: &[&str] = &["api.test", "*.hosts.test", "localhost", "127.0.0.1"];
 
 /// The daemon and the server behind it.
 pub(crate) struct Gateway {
@@ -37,8 +40,16 @@ impl Gateway {
     /// In it `@API` stands for what leads to the server, `@ROOTS` for whom to trust, `@PORT` for
     /// the server's port and `@TOKEN` for the file of a secret.
     pub(crate) fn start(script: Script, text: &str) -> Self {
-        let names = ["api.test", "*.hosts.test", "localhost", "127.0.0.1"];
-        let server = Server::start(&authority().good(&names), script);
+        Self::serving(&authority().good(NAMES), script, text)
+    }
+
+    /// Starts with a server whose certificate ended on 2015-04-12.
+    pub(crate) fn expired(script: Script, text: &str) -> Self {
+        Self::serving(&authority().expired(NAMES), script, text)
+    }
+
+    fn serving(identity: &Identity, script: Script, text: &str) -> Self {
+        let server = Server::start(identity, script);
         let root = authority().root_file();
         let token = TemporaryFile::new("token", format!("{TOKEN}\n").as_bytes());
         let port = server.port();
