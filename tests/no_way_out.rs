@@ -18,9 +18,10 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use certificates::{Authority, TemporaryFile};
 use gateway::{
-    Gateway, Published, RIGHT, TOKEN, code, content_type, login, pair, response_topic, told,
+    Gateway, NAMES, Published, RIGHT, TOKEN, authority, code, content_type, login, pair,
+    response_topic, told,
 };
-use https::{Script, Server};
+use https::{Script, Server, redirect};
 use mqtt::{
     CLEAN, Client, ack, block, connect_with, flagged, publish, publish_5, subscribe, subscribe_5,
 };
@@ -567,6 +568,42 @@ fn a_user_name_is_no_one_s_to_choose() {
 }
 
 // ── secrets ─────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_redirect_takes_no_secret_elsewhere() {
+    let elsewhere = Server::start(&authority().good(NAMES), Script::fixed("200 OK", "taken"));
+    let target = format!("https://localhost:{}/taken", elsewhere.port());
+    let route = |name: &str, body: &str| {
+        format!(
+            "[[route]]\ntopic = \"nodes/{name}\"\nendpoint = \"api\"\nmethod = \"POST\"\n\
+             query = {{ key = \"{{secret.token}}\" }}\nbody = '{body}'\nreply = \"replies/{{outcome}}\"\n"
+        )
+    };
+    let gateway = Gateway::start(
+        Script::bytes(redirect(307, &target)),
+        &[
+            "[secret.token]\nfile = \"@TOKEN\"\n[endpoint.api]\n@API\nredirects = \"any\"\n\
+             headers = { authorization = \"Bearer {secret.token}\", x-key = \"{secret.token}\" }\n",
+            &route("body", r#"{"key": "{secret.token}"}"#),
+            &route("plain", r#"{"value": "{payload}"}"#),
+        ]
+        .concat(),
+    );
+    let refused = "http.redirect 307 to another origin, with a secret in the body";
+    assert_eq!(
+        gateway.ask("nodes/body", "x"),
+        pair("replies/error", refused)
+    );
+    assert_eq!(elsewhere.counts().connections, 0);
+    assert_eq!(gateway.ask("nodes/plain", "x"), pair("replies/ok", "taken"));
+    let request = elsewhere.last();
+    assert_eq!(
+        (request.line(), &*request.body),
+        ("POST /taken", &br#"{"value": "x"}"#[..])
+    );
+    assert!(!request.head.contains(TOKEN), "{}", request.head);
+    assert!(gateway.server.last().head.contains(TOKEN));
+}
 
 /// A bridge.toml whose routes send a secret and the payload in every place a request has.
 fn secret_config(port: u16, root: &TemporaryFile, token: &TemporaryFile) -> String {

@@ -121,6 +121,7 @@ fn request(url: &str) -> Result<Request, String> {
         },
         headers: Vec::new(),
         body: None,
+        body_holds_secret: false,
     })
 }
 

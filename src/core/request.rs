@@ -78,6 +78,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body, `None` for none.
     pub body: Option<Bytes>,
+    /// Whether a secret stands in the body: then it goes to no other origin.
+    pub body_holds_secret: bool,
 }
 
 impl Request {
@@ -112,6 +114,7 @@ impl Request {
             target,
             headers,
             body,
+            body_holds_secret: route.body.as_ref().is_some_and(Template::holds_secret),
         })
     }
 

@@ -19,13 +19,13 @@ use super::mqtt::{Broker, Client, LIMIT, ack, block, publish};
 pub(crate) const TOKEN: &str = "hunter2-of-the-owner";
 
 /// The authority of all servers.
-fn authority() -> &'static Authority {
+pub(crate) fn authority() -> &'static Authority {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     AUTHORITY.get_or_init(|| Authority::new("test"))
 }
 
 /// What the server's certificate is for.
-const NAMES: &[&str] = &["api.test", "*.hosts.test", "localhost", "127.0.0.1"];
+pub(crate) const NAMES: &[&str] = &["api.test", "*.hosts.test", "localhost", "127.0.0.1"];
 
 /// The daemon and the server behind it.
 pub(crate) struct Gateway {

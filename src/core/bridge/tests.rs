@@ -160,6 +160,7 @@ fn a_message_becomes_a_job_and_its_outcome_a_reply() {
     ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let request = Request {
+        body_holds_secret: false,
         method: Method::Post,
         host: "api.example.com".to_owned(),
         port: 443,

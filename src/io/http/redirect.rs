@@ -44,6 +44,9 @@ pub(crate) fn follow(
         (303, method) if method != Method::Head => (Method::Get, None),
         (_, method) => (method, request.body.clone()),
     };
+    if !same_origin && body.is_some() && request.body_holds_secret {
+        return Err(refuse("to another origin, with a secret in the body"));
+    }
     let describes_body = |name: &str| name.starts_with("content-");
     let headers = request
         .headers
@@ -59,6 +62,7 @@ pub(crate) fn follow(
         target: target.target,
         headers,
         body,
+        body_holds_secret: request.body_holds_secret,
     })
 }
 
@@ -249,6 +253,7 @@ mod tests {
 
     fn request() -> Request {
         Request {
+            body_holds_secret: false,
             method: Method::Post,
             host: "a.example".to_owned(),
             port: 443,
@@ -423,6 +428,7 @@ mod tests {
             (301, Method::Get, Method::Get, body),
         ] {
             let request = Request {
+                body_holds_secret: false,
                 method,
                 ..request()
             };
@@ -454,5 +460,30 @@ mod tests {
             let next = next.expect("followed");
             assert_eq!(names(&next), ["content-type", "accept"], "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_body_with_a_secret_stays_with_its_origin() {
+        let secret = Request {
+            body_holds_secret: true,
+            ..request()
+        };
+        let elsewhere = |status| follow(&secret, status, b"https://b.example/", Redirects::Any);
+        let refused = elsewhere(307).expect_err("its body would go along");
+        assert_eq!(
+            (refused.code, refused.detail.as_str(), refused.status),
+            (
+                Code::HttpRedirect,
+                "to another origin, with a secret in the body",
+                Some(307)
+            )
+        );
+        assert_eq!(
+            elsewhere(303).expect("followed").body,
+            None,
+            "as GET, without it"
+        );
+        let same = follow(&secret, 307, b"/z", Redirects::SameOrigin).expect("same origin");
+        assert_eq!(same.body, secret.body);
     }
 }

@@ -68,6 +68,7 @@ impl Site {
     /// A POST of `body`.
     pub(crate) fn post(&self, body: &str) -> Request {
         Request {
+            body_holds_secret: false,
             body: Some(body.to_owned().into()),
             ..request(Method::Post, self.server.port(), "/post")
         }
@@ -132,6 +133,7 @@ pub(crate) fn client(endpoint: &Arc<Endpoint>, authority: &Authority) -> Client 
 /// A request without header fields and body.
 pub(crate) fn request(method: Method, port: u16, target: &str) -> Request {
     Request {
+        body_holds_secret: false,
         method,
         host: HOST.to_owned(),
         port,

@@ -63,6 +63,7 @@ fn each_method_announces_the_body_it_has() {
         (Method::Delete, Some("x"), Some("1")),
     ] {
         let request = Request {
+            body_holds_secret: false,
             body: body.map(|body| body.to_owned().into()),
             ..request(method, site.server.port(), "/")
         };
@@ -709,6 +710,7 @@ fn a_captured_host_cannot_lead_inside() {
     );
     for host in ["localhost", "127.0.0.1", "::1"] {
         let request = Request {
+            body_holds_secret: false,
             host: host.to_owned(),
             ..site.get("/")
         };
