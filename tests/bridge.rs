@@ -711,6 +711,59 @@ reply_packet = 120
 }
 
 #[test]
+fn properties_and_captures_leave_room_for_something_explicit() {
+    let gateway = Gateway::with_routes(sized(), &oversize_routes());
+    let limited = [&[0x27][..], &150_u32.to_be_bytes()].concat();
+    let mut node = Client::connect_5(gateway.broker.address, "v5", &limited);
+    node.send(&subscribe_5(1, &[("r/#", 1), ("replies/#", 1)], &[]));
+    node.packet();
+    let mut ask = |topic: &str, data: usize| {
+        let properties = [response_topic("r/1"), correlation(&vec![7; data])].concat();
+        node.send(&publish_5(topic, "", 0, 0, &properties));
+        let heard = Published::next(&mut node, true);
+        assert!(heard.size <= 150, "{topic} {data}: {} bytes", heard.size);
+        (heard.topic.clone(), heard.text().to_owned())
+    };
+    assert_eq!(
+        ask("nodes/n/error/plain/100", 20),
+        pair("r/1", &digits(100))
+    );
+    assert_eq!(
+        ask("nodes/n/error/plain/101", 20),
+        pair("r/1", "reply.too_large - 101")
+    );
+    let (topic, start) = ask("nodes/n/cut/plain/101", 20);
+    assert_eq!(topic, "r/1");
+    assert!(
+        start.len() > 60 && digits(101).starts_with(&start),
+        "{start}"
+    );
+    let (topic, why) = ask("nodes/n/error/plain/50", 90);
+    assert_eq!(topic, "replies/n/error/plain/error");
+    assert_eq!(
+        why,
+        "bridge.bad_request - correlation data of 90 bytes leaves no room for a reply"
+    );
+
+    let long = "n".repeat(200);
+    let mut old = gateway.node("old");
+    old.send(&publish(format!("nodes/{long}/error/plain/1"), "", 0, 0));
+    let heard = Published::next(&mut old, false);
+    assert!(heard.size <= 256, "{} bytes", heard.size);
+    let why =
+        "bridge.bad_request - the reply topic would leave 22 bytes for the reply, 48 are needed";
+    assert_eq!(
+        (heard.topic.as_str(), heard.text()),
+        ("replies/_/error/plain/error", why)
+    );
+    assert_eq!(
+        gateway.server.counts().requests,
+        3,
+        "none for what can not be answered"
+    );
+}
+
+#[test]
 fn a_reply_has_the_qos_of_its_route_and_at_most_that_of_the_subscription() {
     let routes: String = (0..3)
         .map(|qos| {

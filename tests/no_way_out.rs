@@ -415,6 +415,11 @@ fn nobody_forges_a_reply() {
         refused.send(&connect_with(5, CLEAN | 4, 0, &will));
         assert_eq!(refused.packet()[..4], [0x20, 3, 0, 0x87]);
     }
+    // An alias is what it stands for, also when the publish that named it was refused.
+    for topic in ["replies/me/posts/1/ok", ""] {
+        modern.send(&publish_5(topic, "forged", 2, 9, &[0x23, 0, 1]));
+        modern.expect(&[0x40, 4, 0, 9, 0x87, 0]);
+    }
     forger.expect_quiet();
     victim.expect_quiet();
     let mut late = Client::connect(gateway.broker.address, "late");
