@@ -117,8 +117,12 @@ impl Drop for Daemon {
     }
 }
 
-/// Builds the daemon as its users do and returns where it is.
+/// Builds the daemon as its users do and returns where it is; `BRIDGE_BINARY` names another build,
+/// to compare two.
 fn release_binary() -> PathBuf {
+    if let Some(other) = std::env::var_os("BRIDGE_BINARY") {
+        return other.into();
+    }
     static BUILT: std::sync::Once = std::sync::Once::new();
     BUILT.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
