@@ -18,8 +18,9 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use certificates::{
-    Authority, Identity, TemporaryFile, self_signed, self_signed_expired, self_signed_named,
-    with_expired_intermediate, with_name_constraint,
+    Authority, Identity, TemporaryFile, self_signed, self_signed_ca_expired,
+    self_signed_ca_for_clients, self_signed_expired, self_signed_named, with_expired_intermediate,
+    with_name_constraint,
 };
 use https::{Counts, Greeting, Script, Server, response};
 use nodes::{HOST, Node, Plan, about_time, ask, in_parallel, local, url};
@@ -118,6 +119,7 @@ fn good_chains(world: &World) -> Vec<Case> {
     let ok = "ok: GET /";
     let hosted = |host, case: Case| Case { host, ..case };
     let trusted_itself = self_signed(&[HOST], false);
+    let trusted_ca = self_signed(&[HOST], true);
     vec![
         world.case("leaf and intermediate", us.good(&[HOST]), ok),
         world.case("the root is sent too", us.with_root(&[HOST]), ok),
@@ -140,10 +142,22 @@ fn good_chains(world: &World) -> Vec<Case> {
             ..world.case("self-signed and trusted itself", trusted_itself, ok)
         },
         Case {
+            roots: trusted_ca.leaf_pem(),
+            ..world.case("so, as `openssl req -x509` makes them", trusted_ca, ok)
+        },
+        Case {
             roots: format!("{}{}", them.root_pem(), us.root_pem()),
             ..world.case("second root of a file", us.good(&[HOST]), ok)
         },
     ]
+}
+
+/// A case in which the certificate that the server shows is the only root.
+fn trusting_itself(case: Case) -> Case {
+    Case {
+        roots: case.identity.leaf_pem(),
+        ..case
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -266,6 +280,29 @@ fn bad_chains(world: &World) -> Vec<Case> {
             us.ca_as_leaf(names),
             "error: tls.bad_certificate - a CA certificate as the server's own",
         ),
+        trusting_itself(world.case(
+            "CA as leaf, trusted itself, for another name",
+            self_signed(&["a.example"], true),
+            "error: tls.wrong_name - for a.example, not for site.example",
+        )),
+        trusting_itself(world.case(
+            "CA as leaf, trusted itself, expired",
+            self_signed_ca_expired(names),
+            "error: tls.expired - expired 2015-04-12",
+        )),
+        trusting_itself(world.case(
+            "CA as leaf, trusted itself, for clients",
+            self_signed_ca_for_clients(names),
+            "error: tls.bad_certificate - not meant for servers",
+        )),
+        Case {
+            roots: self_signed(names, true).leaf_pem(),
+            ..world.case(
+                "CA as leaf where another of the same name is trusted",
+                self_signed(names, true),
+                "error: tls.self_signed - self-signed CN=site.example",
+            )
+        },
         world.case(
             "for clients",
             us.for_clients(names),

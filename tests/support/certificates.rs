@@ -111,8 +111,7 @@ impl Authority {
     /// A leaf that ended on 2015-04-12.
     pub(crate) fn expired(&self, names: &[&str]) -> Identity {
         let mut params = leaf_params(names);
-        params.not_before = date_time_ymd(2014, 4, 9);
-        params.not_after = date_time_ymd(2015, 4, 12);
+        expired_in_2015(&mut params);
         self.leaf(&params)
     }
 
@@ -237,12 +236,21 @@ pub(crate) fn self_signed(names: &[&str], ca: bool) -> Identity {
     self_signed_from(names, ca, |_| {})
 }
 
+/// A self-signed certificate with the CA flag that ended on 2015-04-12.
+pub(crate) fn self_signed_ca_expired(names: &[&str]) -> Identity {
+    self_signed_from(names, true, expired_in_2015)
+}
+
+/// A self-signed certificate with the CA flag, for clients only.
+pub(crate) fn self_signed_ca_for_clients(names: &[&str]) -> Identity {
+    self_signed_from(names, true, |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    })
+}
+
 /// A self-signed certificate that ended on 2015-04-12.
 pub(crate) fn self_signed_expired(names: &[&str]) -> Identity {
-    self_signed_from(names, false, |params| {
-        params.not_before = date_time_ymd(2014, 4, 9);
-        params.not_after = date_time_ymd(2015, 4, 12);
-    })
+    self_signed_from(names, false, expired_in_2015)
 }
 
 /// A self-signed certificate with this common name, whatever it holds.
@@ -288,6 +296,11 @@ fn leaf_params(names: &[&str]) -> CertificateParams {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     valid_for_long(&mut params);
     params
+}
+
+fn expired_in_2015(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2014, 4, 9);
+    params.not_after = date_time_ymd(2015, 4, 12);
 }
 
 fn valid_for_long(params: &mut CertificateParams) {

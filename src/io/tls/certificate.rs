@@ -9,8 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use ring::digest;
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::{Decode, Encode};
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 use x509_cert::name::Name;
 
 /// A certificate in words.
@@ -32,6 +32,8 @@ pub(crate) struct Certificate {
     pub(crate) pin: String,
     /// Bits of an RSA key's modulus; `None` for other keys.
     pub(crate) rsa_bits: Option<usize>,
+    /// Whether it may be a server's: its extended key usage, if it has any, says so.
+    pub(crate) for_servers: bool,
     /// The subject, DER without its outer tag, as trust anchors hold it.
     subject_der: Vec<u8>,
     /// Algorithm and public key, DER without the outer tag.
@@ -54,6 +56,7 @@ impl Certificate {
             not_after: body.validity().not_after.to_unix_duration().as_secs(),
             pin: BASE64_STANDARD.encode(hash),
             rsa_bits: rsa_bits(&certificate),
+            for_servers: for_servers(&certificate),
             subject_der: contents(&body.subject().to_der().ok()?),
             key_der: contents(&key),
         })
@@ -130,6 +133,22 @@ fn name(name: &GeneralName) -> Option<String> {
         | GeneralName::EdiPartyName(_)
         | GeneralName::UniformResourceIdentifier(_)
         | GeneralName::RegisteredId(_) => None,
+    }
+}
+
+/// Use as a TLS server (RFC 5280 §4.2.1.12).
+const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
+
+fn for_servers(certificate: &CertificateInner<Raw>) -> bool {
+    let extension = certificate
+        .tbs_certificate()
+        .get_extension::<ExtendedKeyUsage>();
+    match extension {
+        Ok(None) => true,
+        Ok(Some((_, ExtendedKeyUsage(uses)))) => {
+            uses.iter().any(|one| one.to_string() == SERVER_AUTH)
+        }
+        Err(_) => false,
     }
 }
 

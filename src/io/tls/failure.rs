@@ -9,7 +9,7 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, RootCert
 
 use crate::core::outcome::{Code, Failure};
 use crate::io::tls::certificate::{Certificate, date};
-use crate::io::tls::verifier::KeyNotProven;
+use crate::io::tls::verifier::{CA_AS_LEAF, KeyNotProven};
 
 /// What the judge may look at beside the error itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -247,7 +247,7 @@ fn verdict(error: &CertificateError, chain: &[Certificate], name: &str) -> (Code
 /// WebPKI's errors without a rustls name of their own arrive as its variant's name.
 fn web_pki(text: &str) -> (Code, String) {
     let detail = match text {
-        "CaUsedAsEndEntity" => "a CA certificate as the server's own".to_owned(),
+        CA_AS_LEAF => "a CA certificate as the server's own".to_owned(),
         "EndEntityUsedAsCa" => "issued by a certificate that is not a CA".to_owned(),
         "NameConstraintViolation" => "outside of its issuer's name constraints".to_owned(),
         "UnsupportedCriticalExtension" => "unknown critical extension".to_owned(),

@@ -1,19 +1,26 @@
 //! The certificate verifier around the WebPKI one, and what it saw.
 //!
-//! WebPKI judges. This keeps the chain for the reports, since rustls forgets one that was refused;
-//! pins, revocation lists and the trust in the clock have their place here too.
+//! WebPKI judges, but for a CA certificate as the server's own: that is accepted where it is
+//! itself one of the roots. This keeps the chain for the reports, since rustls forgets one that
+//! was refused; pins, revocation lists and the trust in the clock have their place here too.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
+
+use crate::io::tls::certificate::Certificate;
+
+/// What WebPKI calls a CA certificate as the server's own; rustls has no name for it.
+pub(super) const CA_AS_LEAF: &str = "CaUsedAsEndEntity";
 
 /// What a handshake showed before it ended. rustls runs its callbacks on the thread that drives
 /// the handshake, and a configuration is shared by many, so this is kept per thread.
@@ -38,6 +45,7 @@ pub(crate) fn take_witness() -> Witness {
 #[derive(Debug)]
 pub(crate) struct Verifier {
     webpki: Arc<WebPkiServerVerifier>,
+    roots: Arc<RootCertStore>,
 }
 
 impl Verifier {
@@ -49,11 +57,51 @@ impl Verifier {
         roots: Arc<RootCertStore>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, String> {
-        WebPkiServerVerifier::builder_with_provider(roots, provider)
+        WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider)
             .build()
-            .map(|webpki| Self { webpki })
+            .map(|webpki| Self { webpki, roots })
             .map_err(|error| error.to_string())
     }
+
+    /// Judges a CA certificate that the server shows as its own, as `openssl req -x509` makes
+    /// them, after WebPKI has refused it for that alone: valid at this time, but not looked at
+    /// further.
+    ///
+    /// If subject and key are a root's, the handshake proves that the root's own key is on the
+    /// other side. It could have signed any certificate for this server, so nothing is lost by
+    /// taking this one, for the names and the use it is for.
+    fn judge_root(
+        &self,
+        leaf: &CertificateDer<'_>,
+        server: &ServerName<'_>,
+        refusal: Error,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(certificate) = Certificate::read(leaf) else {
+            return Err(refusal);
+        };
+        // A root that may issue for some names only is no server's own certificate.
+        let trusted = self.roots.roots.iter().any(|root| {
+            root.name_constraints.is_none()
+                && certificate.is(&root.subject, &root.subject_public_key_info)
+        });
+        if !trusted {
+            return Err(refusal);
+        }
+        if !certificate.for_servers {
+            return Err(CertificateError::InvalidPurpose.into());
+        }
+        verify_server_name(&ParsedCertificate::try_from(leaf)?, server)?;
+        Ok(ServerCertVerified::assertion())
+    }
+}
+
+/// Whether WebPKI has refused a leaf for being a CA. It finds that out after the dates, before
+/// the use, the issuer and the names.
+fn is_ca_as_leaf(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    other.0.to_string() == CA_AS_LEAF
 }
 
 impl ServerCertVerifier for Verifier {
@@ -68,6 +116,10 @@ impl ServerCertVerifier for Verifier {
         let verdict = self
             .webpki
             .verify_server_cert(leaf, intermediates, server, ocsp, now);
+        let verdict = match verdict {
+            Err(error) if is_ca_as_leaf(&error) => self.judge_root(leaf, server, error),
+            verdict => verdict,
+        };
         if verdict.is_err() {
             keep(std::iter::once(leaf).chain(intermediates));
         }
