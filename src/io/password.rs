@@ -122,7 +122,11 @@ fn argon2id(
         .map_err(|_| Unavailable)
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Unavailable> {
+/// Returns bytes that nobody can guess.
+///
+/// # Errors
+/// Fails without randomness.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Unavailable> {
     let mut bytes = [0; N];
     SystemRandom::new()
         .fill(&mut bytes)

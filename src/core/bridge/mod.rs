@@ -61,7 +61,7 @@ impl Bridge {
     /// Makes a bridge without jobs.
     ///
     /// `gateway` is the value of `{gateway}`. `boot` tells this start of the program from others
-    /// in `{message_id}`: a random number, or the time of the start.
+    /// in `{message_id}`: a random number.
     pub fn new(routes: Arc<RouteTable>, gateway: Arc<str>, boot: u32) -> Self {
         let mut queues: Vec<Queue> = Vec::new();
         let mut queue_of = Vec::with_capacity(routes.routes.len());

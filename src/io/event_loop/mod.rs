@@ -7,6 +7,7 @@ mod gateway;
 pub(crate) mod shared;
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -27,8 +28,8 @@ use crate::core::bridge::Bridge;
 use crate::core::hub::{Ended, Hub};
 use crate::io::broker::listener;
 use crate::io::broker::login::Logins;
-use crate::io::clock;
 use crate::io::http::workers::{OnFinished, Workers};
+use crate::io::password;
 use crate::io::signal::Shutdown;
 
 /// How long closing sessions may take to write their last packets.
@@ -55,7 +56,7 @@ pub(crate) async fn run(
     let bridge = Bridge::new(
         Arc::clone(&config.routes),
         Arc::clone(&config.gateway),
-        boot(),
+        boot()?,
     );
     let logins = Logins::new(&config.broker, &config.users);
     let gateway = Gateway::new(hub, bridge, workers);
@@ -149,10 +150,11 @@ pub(crate) async fn contain(task: impl Future<Output = ()>) -> bool {
     .await
 }
 
-/// Tells this start from others in `{message_id}`.
-fn boot() -> u32 {
-    let seconds = clock::unix_time().as_secs() & u64::from(u32::MAX);
-    u32::try_from(seconds).unwrap_or_default()
+/// Tells this start from others in `{message_id}`. Not the time: a router without a battery
+/// starts with the same one after each power cut.
+fn boot() -> Result<u32, RunError> {
+    let without = |_| RunError::System(io::Error::other("no random numbers"));
+    password::random().map(u32::from_ne_bytes).map_err(without)
 }
 
 fn announce(config: &Config, addresses: &[SocketAddr]) {
@@ -188,6 +190,11 @@ mod tests {
     fn block_on(task: impl Future<Output = bool>) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(task)
+    }
+
+    #[test]
+    fn two_starts_at_the_same_time_have_different_message_ids() {
+        assert_ne!(boot().unwrap(), boot().unwrap());
     }
 
     #[test]
