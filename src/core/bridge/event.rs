@@ -106,6 +106,8 @@ pub enum Report {
         client: Arc<str>,
         /// `ok` or a failure code.
         code: &'static str,
+        /// HTTP status of a failure, if there was a response.
+        status: Option<u16>,
         /// Detail of a failure, empty for ok.
         detail: String,
         /// Fault of the gateway that its owner must fix.

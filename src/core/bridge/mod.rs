@@ -353,6 +353,7 @@ impl Bridge {
             route: route.name.clone(),
             client: Arc::clone(&pending.publisher.client),
             code: told.code(),
+            status: told.telling_status(),
             gateway_fault: told.code.is_some_and(Code::needs_owner),
             detail: told.detail.into_owned(),
         }));

@@ -63,6 +63,13 @@ impl<'a> Answer<'a> {
         self.code.map_or("ok", Code::as_str)
     }
 
+    /// Returns the status of a failure. One that is too large has none: its size must not be read
+    /// as part of it.
+    pub(crate) fn telling_status(&self) -> Option<u16> {
+        let tells = self.code.is_some_and(|code| code != Code::ReplyTooLarge);
+        self.status.filter(|_| tells)
+    }
+
     /// Tells that this answer, whose payload has so many bytes, does not fit.
     pub(super) fn too_large(&self, size: usize) -> Self {
         Self {

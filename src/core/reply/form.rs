@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::core::json;
-use crate::core::outcome::Code;
 use crate::core::reply::answer::Answer;
 use crate::core::select;
 
@@ -20,14 +19,10 @@ pub(super) fn plain_body<'a>(answer: &'a Answer<'_>) -> Cow<'a, [u8]> {
 }
 
 /// A failure in plain form without its detail: `code status-or-dash`.
-///
-/// A reply that is too large has a dash: its size must not be read as part of the status.
 pub(super) fn plain_head(answer: &Answer<'_>) -> String {
-    match answer.status {
-        Some(status) if answer.code != Some(Code::ReplyTooLarge) => {
-            format!("{} {status}", answer.code())
-        }
-        _ => format!("{} -", answer.code()),
+    match answer.telling_status() {
+        Some(status) => format!("{} {status}", answer.code()),
+        None => format!("{} -", answer.code()),
     }
 }
 

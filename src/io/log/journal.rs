@@ -3,13 +3,14 @@
 //! fault of the gateway is `error` once per change of state.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use log::{Level, debug, error, info, log, log_enabled};
 
 use super::caps::{Caps, Line};
-use super::escape;
+use super::{escape, escape_unquoted};
 use crate::core::bridge::Report as BridgeReport;
 use crate::core::hub::Report as HubReport;
 
@@ -179,9 +180,17 @@ impl Journal {
                 route,
                 client,
                 code,
+                status,
                 detail,
                 gateway_fault,
-            } => self.settled(route, client, (code, detail, *gateway_fault), now),
+            } => {
+                let failure = Failed {
+                    code,
+                    status: *status,
+                    detail,
+                };
+                self.settled((route, client), &failure, *gateway_fault, now);
+            }
             BridgeReport::NearMiss {
                 client,
                 topic,
@@ -213,11 +222,12 @@ impl Journal {
 
     fn settled(
         &mut self,
-        route: &str,
-        client: &str,
-        (code, detail, gateway_fault): (&'static str, &str, bool),
+        (route, client): (&str, &str),
+        failure: &Failed<'_>,
+        gateway_fault: bool,
         now: Instant,
     ) {
+        let code = failure.code;
         if code == "ok" {
             if !self.faults.is_empty() && self.faults.remove(route).is_some() {
                 self.capped((Level::Info, "works again", route), now, || {
@@ -233,15 +243,14 @@ impl Journal {
             if self.faults.insert(route.to_owned(), code) != Some(code) {
                 // Capped all the same: nodes can make a queue full and empty by turns.
                 self.capped((Level::Error, "fault", route), now, || {
-                    format!("route `{}`: {code} {}", escape(route), escape(detail))
+                    format!("route `{}`: {failure}", escape(route))
                 });
             }
         } else {
             self.capped((Level::Info, code, client), now, || {
                 format!(
-                    "route `{}`: {code} {}; client `{}`",
+                    "route `{}`: {failure}; client `{}`",
                     escape(route),
-                    escape(detail),
                     escape(client)
                 )
             });
@@ -277,6 +286,26 @@ impl Journal {
     }
 }
 
+/// A failure as it stands in the log: `http.status 404 Not Found`.
+struct Failed<'a> {
+    code: &'static str,
+    status: Option<u16>,
+    detail: &'a str,
+}
+
+impl fmt::Display for Failed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code)?;
+        if let Some(status) = self.status {
+            write!(f, " {status}")?;
+        }
+        match self.detail {
+            "" => Ok(()),
+            detail => write!(f, " {}", escape_unquoted(detail)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,6 +321,33 @@ mod tests {
             journal.is_new_near_miss(&client.to_string(), "r");
         }
         assert_eq!(journal.near_misses.len(), NEAR_MISSES);
+    }
+
+    #[test]
+    fn a_failure_is_written_with_its_status_and_its_detail_as_it_is() {
+        let cases = [
+            (
+                "http.status",
+                Some(404),
+                "Not Found",
+                "http.status 404 Not Found",
+            ),
+            ("http.status", Some(599), "", "http.status 599"),
+            (
+                "bridge.bad_request",
+                None,
+                "`{id}` is empty\n",
+                "bridge.bad_request `{id}` is empty\\u{a}",
+            ),
+        ];
+        for (code, status, detail, line) in cases {
+            let failure = Failed {
+                code,
+                status,
+                detail,
+            };
+            assert_eq!(failure.to_string(), line);
+        }
     }
 
     #[test]

@@ -63,20 +63,29 @@ const ESCAPED_CHARACTERS: usize = 120;
 
 /// Shows text that a remote party chose, on one line and without effect on a terminal.
 pub(crate) fn escape(text: &str) -> Escaped<'_> {
-    Escaped(text)
+    Escaped { text, quote: '`' }
+}
+
+/// The same for text that no backticks stand around, so that it may hold some.
+pub(crate) fn escape_unquoted(text: &str) -> Escaped<'_> {
+    Escaped { text, quote: '\0' }
 }
 
 /// See [`escape`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Escaped<'a>(&'a str);
+pub(crate) struct Escaped<'a> {
+    text: &'a str,
+    /// What would end the text: escaped too.
+    quote: char,
+}
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, character) in self.0.chars().enumerate() {
+        for (index, character) in self.text.chars().enumerate() {
             if index == ESCAPED_CHARACTERS {
                 return f.write_str("…");
             }
-            if is_plain(character) {
+            if is_plain(character) && character != self.quote {
                 fmt::Write::write_char(f, character)?;
             } else {
                 write!(f, "{}", character.escape_unicode())?;
@@ -87,7 +96,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// Returns whether a character shows as itself: no control, no change of direction, no line
-/// break, nothing invisible, and not the backtick that quotes it.
+/// break, nothing invisible.
 fn is_plain(character: char) -> bool {
     let invisible = matches!(
         character,
@@ -95,7 +104,7 @@ fn is_plain(character: char) -> bool {
             | '\u{2060}'..='\u{206F}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}'
             | '\u{FFF0}'..='\u{FFFF}' | '\u{E0000}'..='\u{10FFFF}'
     );
-    !character.is_control() && !invisible && character != '`'
+    !character.is_control() && !invisible
 }
 
 #[cfg(test)]
@@ -116,6 +125,11 @@ mod tests {
         for (text, shown, why) in cases {
             assert_eq!(escape(text).to_string(), shown, "{why}");
         }
+    }
+
+    #[test]
+    fn unquoted_text_keeps_its_backticks() {
+        assert_eq!(escape_unquoted("`a`\n").to_string(), "`a`\\u{a}");
     }
 
     #[test]
