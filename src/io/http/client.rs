@@ -110,6 +110,7 @@ impl Client {
             address: self.endpoint.address,
             ip: self.endpoint.ip,
             private_addresses: self.endpoint.private_addresses || self.endpoint.address.is_some(),
+            foreign_host: self.endpoint.captured_host,
             fresh: false,
         };
         let mut hop = self.exchange(request, limits, &plan, progress)?;
@@ -130,6 +131,7 @@ impl Client {
             let private = self.endpoint.private_addresses || self.endpoint.address.is_some();
             plan.address = self.endpoint.address.filter(|_| at_home);
             plan.private_addresses = private && (at_home || inside);
+            plan.foreign_host = self.endpoint.captured_host || !at_home;
             hop = self.exchange(&next, limits, &plan, progress)?;
             redirected = Some(next);
         }

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) ip: IpVersions,
     /// Whether addresses that are not public may be connected to.
     pub(crate) private_addresses: bool,
+    /// Whether a node or a server has chosen the host, and not the owner.
+    pub(crate) foreign_host: bool,
     /// Whether pooled connections are passed over.
     pub(crate) fresh: bool,
 }
@@ -168,6 +170,7 @@ fn overdue() -> Plan {
         address: None,
         ip: IpVersions::Both,
         private_addresses: false,
+        foreign_host: true,
         fresh: true,
     }
 }

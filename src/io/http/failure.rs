@@ -314,6 +314,7 @@ mod tests {
             address: None,
             ip: crate::core::endpoint::IpVersions::Both,
             private_addresses: true,
+            foreign_host: false,
             fresh: false,
         };
         let alert = || Fault::Tls(Failure::new(Code::TlsHandshake, "alert"));

@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_NAMES: usize = 256;
 /// Most look-ups at the same time.
 const MAX_THREADS: usize = 4;
+/// How many of them may be for hosts that nodes or servers have chosen: names that nobody answers
+/// for must not hold up those of the owner's endpoints.
+const MAX_FOREIGN: usize = 2;
 /// How long a look-up thread waits for work before it ends.
 const THREAD_IDLE: Duration = Duration::from_secs(10);
 /// getaddrinfo and what it loads need more than our own threads.
@@ -65,10 +68,20 @@ struct Shared {
 #[derive(Default)]
 struct State {
     names: HashMap<String, Entry>,
-    queue: VecDeque<String>,
+    /// Look-ups that have not begun. Each has somebody who waits for it, so there are no more than
+    /// workers, however many names they are asked for in turn.
+    queue: VecDeque<Wanted>,
+    /// Look-ups of foreign hosts that are under way.
+    foreign: usize,
     threads: usize,
     idle: usize,
     closed: bool,
+}
+
+struct Wanted {
+    name: String,
+    /// Whether a node or a server has chosen it.
+    foreign: bool,
 }
 
 #[derive(Default)]
@@ -80,6 +93,8 @@ struct Entry {
     /// A connect failed: ask again though the answer is fresh.
     doubted: bool,
     used: Option<Instant>,
+    /// How many wait for its look-up.
+    waiting: usize,
 }
 
 impl fmt::Debug for Resolver {
@@ -125,10 +140,18 @@ impl Resolver {
                 return settled.map_err(|error| described(name, &error));
             }
             let began = match entry.asking {
-                Some(began) => began,
+                Some(began) => {
+                    if !plan.foreign_host && state.adopt(name) {
+                        self.wake(&mut state);
+                    }
+                    began
+                }
                 None => {
                     entry.asking = Some(now);
-                    state.queue.push_back(name.to_owned());
+                    state.queue.push_back(Wanted {
+                        name: name.to_owned(),
+                        foreign: plan.foreign_host,
+                    });
                     self.wake(&mut state);
                     now
                 }
@@ -140,11 +163,18 @@ impl Resolver {
             };
             let left = until.saturating_duration_since(now);
             if left.is_zero() {
+                if stale.is_none() {
+                    state.abandon(name);
+                }
                 let waited = now.saturating_duration_since(plan.started);
                 return stale.ok_or_else(|| failure::timed_out(Some(Phase::Resolve), waited));
             }
+            state.entry(name, now).waiting += 1;
             let waited = self.shared.answered.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if let Some(entry) = state.names.get_mut(name) {
+                entry.waiting -= 1;
+            }
         }
     }
 
@@ -157,7 +187,7 @@ impl Resolver {
 
     /// Sees to it that a thread takes the queue's next name.
     fn wake(&self, state: &mut State) {
-        if state.idle >= state.queue.len() {
+        if state.idle >= state.startable() {
             self.shared.work.notify_one();
         } else if state.threads < MAX_THREADS {
             let shared = Arc::clone(&self.shared);
@@ -178,7 +208,7 @@ impl State {
             let oldest = self
                 .names
                 .iter()
-                .filter(|(_, entry)| entry.asking.is_none())
+                .filter(|(_, entry)| entry.asking.is_none() && entry.waiting == 0)
                 .min_by_key(|(_, entry)| entry.used)
                 .map(|(name, _)| name.clone());
             if let Some(oldest) = oldest {
@@ -190,13 +220,47 @@ impl State {
         entry
     }
 
+    /// Returns how many look-ups of the queue may begin now.
+    fn startable(&self) -> usize {
+        let foreign = self.queue.iter().filter(|wanted| wanted.foreign).count();
+        let room = MAX_FOREIGN.saturating_sub(self.foreign);
+        self.queue.len() - foreign + foreign.min(room)
+    }
+
+    /// Takes the next look-up that may begin.
+    fn begin_next(&mut self) -> Option<Wanted> {
+        let room = self.foreign < MAX_FOREIGN;
+        let next = self.queue.iter().position(|it| room || !it.foreign)?;
+        let wanted = self.queue.remove(next)?;
+        self.foreign += usize::from(wanted.foreign);
+        Some(wanted)
+    }
+
+    /// Makes a look-up that has not begun one of the owner's own; returns whether it was not.
+    fn adopt(&mut self, name: &str) -> bool {
+        let mut foreign = self.queue.iter_mut().filter(|it| it.foreign);
+        let found = foreign.find(|it| it.name == name);
+        found.map(|wanted| wanted.foreign = false).is_some()
+    }
+
+    /// Forgets a look-up that has not begun and that nobody waits for any more.
+    fn abandon(&mut self, name: &str) {
+        let Some(entry) = self.names.get_mut(name).filter(|it| it.waiting == 0) else {
+            return;
+        };
+        if let Some(at) = self.queue.iter().position(|it| it.name == name) {
+            self.queue.remove(at);
+            entry.asking = None;
+        }
+    }
+
     /// No thread could be had and none runs: those who wait get the reason.
     fn give_up(&mut self, error: &io::Error) {
         if self.threads > 0 {
             return;
         }
         let now = clock::now();
-        while let Some(name) = self.queue.pop_front() {
+        while let Some(Wanted { name, .. }) = self.queue.pop_front() {
             let failed = NoAddress::Failed(format!("no thread for the look-up: {error}"));
             if let Some(entry) = self.names.get_mut(&name) {
                 entry.settle(Err(failed), now);
@@ -260,11 +324,12 @@ impl Shared {
     fn serve(&self) {
         let mut state = self.lock();
         loop {
-            if let Some(name) = state.queue.pop_front() {
+            if let Some(wanted) = state.begin_next() {
                 drop(state);
-                let answer = (self.lookup)(&name);
+                let answer = (self.lookup)(&wanted.name);
                 state = self.lock();
-                if let Some(entry) = state.names.get_mut(&name) {
+                state.foreign -= usize::from(wanted.foreign);
+                if let Some(entry) = state.names.get_mut(&wanted.name) {
                     entry.settle(answer, clock::now());
                 }
                 self.answered.notify_all();

@@ -36,6 +36,7 @@ fn plan(limit: Duration) -> Plan {
         address: None,
         ip: IpVersions::Both,
         private_addresses: true,
+        foreign_host: false,
         fresh: false,
     }
 }
@@ -258,4 +259,100 @@ fn what_the_system_says_of_a_name_has_its_code() {
         matches!(other, NoAddress::Failed(why) if !why.is_empty()),
         "EAI_MEMORY"
     );
+}
+
+#[test]
+fn names_that_nobody_answers_for_hold_up_no_others() {
+    let (resolver, looked_up) = scripted();
+    let foreign = |limit| Plan {
+        foreign_host: true,
+        ..plan(limit)
+    };
+    let silent: Vec<_> = ["a.silent", "b.silent", "c.silent", "d.silent", "e.silent"]
+        .into_iter()
+        .map(|name| {
+            let resolver = Arc::clone(&resolver);
+            thread::spawn(move || resolver.resolve(name, &foreign(LONG)))
+        })
+        .collect();
+    // Two of them are asked for, and keep their threads.
+    let kept: Vec<_> = (0..MAX_FOREIGN)
+        .map(|_| looked_up.recv_timeout(LONG).unwrap())
+        .collect();
+    let own = ask(&resolver, "own.example");
+    let asked = looked_up.recv_timeout(LONG).unwrap();
+    assert_eq!(asked.name, "own.example");
+    asked.answer.send(Ok(vec![address(1)])).unwrap();
+    assert_eq!(own.join().unwrap(), Ok(vec![address(1)]));
+    // So does one of those that wait, once it is the owner's own too.
+    let waiting = ["a.silent", "b.silent", "c.silent", "d.silent", "e.silent"]
+        .into_iter()
+        .find(|name| kept.iter().all(|asked| asked.name != *name))
+        .unwrap();
+    let own = ask(&resolver, waiting);
+    answer(&looked_up, Ok(vec![address(2)]));
+    assert_eq!(own.join().unwrap(), Ok(vec![address(2)]));
+    // The others have their turn when those are done.
+    for asked in kept {
+        asked.answer.send(Err(NoAddress::NotFound)).unwrap();
+    }
+    for _ in MAX_FOREIGN + 1..silent.len() {
+        answer(&looked_up, Err(NoAddress::NotFound));
+    }
+    let answers = silent.into_iter().map(|one| one.join().unwrap());
+    let failures: Vec<_> = answers.filter_map(Result::err).collect();
+    assert_eq!(failures.len(), 4);
+    assert!(failures.iter().all(|it| it.code == Code::DnsNotFound));
+}
+
+#[test]
+fn a_look_up_that_nobody_waits_for_any_more_is_not_begun() {
+    let (resolver, looked_up) = scripted();
+    let foreign = |limit| Plan {
+        foreign_host: true,
+        ..plan(limit)
+    };
+    let busy: Vec<_> = ["a.silent", "b.silent"]
+        .into_iter()
+        .map(|name| {
+            let resolver = Arc::clone(&resolver);
+            thread::spawn(move || resolver.resolve(name, &foreign(LONG)))
+        })
+        .collect();
+    let kept: Vec<_> = (0..MAX_FOREIGN)
+        .map(|_| looked_up.recv_timeout(LONG).unwrap())
+        .collect();
+    for number in 0..2 * MAX_NAMES {
+        let limit = Duration::from_micros(1);
+        let name = format!("{number}.silent");
+        let failure = resolver.resolve(&name, &foreign(limit)).unwrap_err();
+        assert_eq!(failure.code, Code::TimeoutDns);
+    }
+    let state = resolver.shared.lock();
+    assert_eq!(state.queue.len(), 0);
+    assert!(state.names.len() <= MAX_NAMES, "{}", state.names.len());
+    drop(state);
+    for asked in kept {
+        asked.answer.send(Err(NoAddress::NotFound)).unwrap();
+    }
+    for one in busy {
+        one.join().unwrap().unwrap_err();
+    }
+    assert!(looked_up.try_recv().is_err(), "nothing else was asked");
+}
+
+#[test]
+fn a_name_that_somebody_waits_for_is_not_forgotten_for_others() {
+    let (resolver, looked_up) = scripted();
+    let mut state = resolver.shared.lock();
+    let now = clock::now();
+    // It was answered, and who waits has not woken up yet.
+    state.entry("waited.example", now).waiting = 1;
+    for number in 0..2 * MAX_NAMES {
+        state.entry(&format!("{number}.example"), now + SHORT);
+    }
+    assert!(state.names.contains_key("waited.example"));
+    assert!(state.names.len() <= MAX_NAMES, "{}", state.names.len());
+    drop(state);
+    assert!(looked_up.try_recv().is_err(), "nothing was asked");
 }
