@@ -2,6 +2,7 @@
 //! other's way, and parts that nothing uses.
 
 use crate::core::route::{RouteTopic, never_match};
+use crate::core::topic::TopicFilter;
 
 use super::endpoints::Destination;
 use super::error::Report;
@@ -9,19 +10,30 @@ use super::routes::Candidate;
 use super::show::quote;
 use super::users::Rule;
 
+/// A route's name and where its replies go.
+pub(super) type ReplyFilter = (String, TopicFilter);
+
+/// Returns where the replies of all routes go.
+pub(super) fn reply_filters(routes: &[Candidate]) -> Vec<ReplyFilter> {
+    let filter = |route: &Candidate| Some((route.name.clone(), route.replies.clone()?));
+    routes.iter().filter_map(filter).collect()
+}
+
 /// Reports routes that no message can reach, replies that would be requests, and rules that
 /// would let a client publish where replies go.
-pub(super) fn check(routes: &[Candidate], rules: &[Rule], report: &Report) {
+pub(super) fn check(
+    routes: &[Candidate],
+    replies: &[ReplyFilter],
+    rules: &[Rule],
+    report: &Report,
+) {
     refuse_unreachable(routes, report);
     refuse_loops(routes, report);
-    refuse_forgery(routes, rules, report);
+    refuse_forgery(replies, rules, report);
 }
 
 fn refuse_unreachable(routes: &[Candidate], report: &Report) {
-    let topics: Vec<&RouteTopic> = routes
-        .iter()
-        .map(|candidate| &candidate.route.topic)
-        .collect();
+    let topics: Vec<&RouteTopic> = routes.iter().map(|candidate| &candidate.topic).collect();
     for (never, taken_by) in never_match(&topics) {
         let (Some(never), Some(taken_by)) = (routes.get(never), routes.get(taken_by)) else {
             continue;
@@ -29,8 +41,8 @@ fn refuse_unreachable(routes: &[Candidate], report: &Report) {
         let text = format!(
             "route {} can never match: route {} at {} takes all its messages; \
              move it before that one or remove it",
-            quote(&never.route.name),
-            quote(&taken_by.route.name),
+            quote(&never.name),
+            quote(&taken_by.name),
             taken_by.topic_origin
         );
         report.error(&never.topic_origin, text);
@@ -39,16 +51,18 @@ fn refuse_unreachable(routes: &[Candidate], report: &Report) {
 
 fn refuse_loops(routes: &[Candidate], report: &Report) {
     for from in routes {
-        let filter = from.route.reply.filter();
+        let Some(filter) = &from.replies else {
+            continue;
+        };
         let into = routes
             .iter()
-            .find(|other| other.route.topic.filter.overlaps(&filter));
+            .find(|other| other.topic.filter.overlaps(filter));
         if let Some(into) = into {
             let text = format!(
                 "replies of route {} can go to topics that route {} at {} takes; \
                  keep requests and replies in separate trees, such as `nodes/…` and `replies/…`",
-                quote(&from.route.name),
-                quote(&into.route.name),
+                quote(&from.name),
+                quote(&into.name),
                 into.topic_origin
             );
             report.error(&from.reply_origin, text);
@@ -56,14 +70,11 @@ fn refuse_loops(routes: &[Candidate], report: &Report) {
     }
 }
 
-fn refuse_forgery(routes: &[Candidate], rules: &[Rule], report: &Report) {
-    let replies: Vec<_> = routes
-        .iter()
-        .map(|candidate| candidate.route.reply.filter())
-        .collect();
+/// Reports rules that would let a client publish where replies go.
+pub(super) fn refuse_forgery(replies: &[ReplyFilter], rules: &[Rule], report: &Report) {
     for rule in rules {
-        let mut replies = replies.iter().zip(routes);
-        let Some((_, forged)) = replies.find(|(reply, _)| reply.overlaps(&rule.filter)) else {
+        let mut replies = replies.iter();
+        let Some((forged, _)) = replies.find(|(_, reply)| reply.overlaps(&rule.filter)) else {
             continue;
         };
         let who = match &rule.user {
@@ -74,7 +85,7 @@ fn refuse_forgery(routes: &[Candidate], rules: &[Rule], report: &Report) {
             "publish rule {} would let {who} forge replies of route {}; \
              write a narrower filter, such as `nodes/{}/#`",
             quote(&rule.text.value),
-            quote(&forged.route.name),
+            quote(forged),
             if rule.user.is_some() { "{user}" } else { "+" }
         );
         report.error(&rule.text.origin, text);

@@ -170,7 +170,8 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
         .into_iter()
         .filter(|rule| rule.text.value != "#");
     let rules: Vec<_> = users.publish_rules.into_iter().chain(anonymous).collect();
-    conflicts::check(&candidates, &rules, report);
+    let replies = conflicts::reply_filters(&candidates);
+    conflicts::check(&candidates, &replies, &rules, report);
     conflicts::warn_of_unused(&destinations, report);
     secrets.warn_of_unused(top);
     broker::warn_of_locked_doors(top, &broker, users.users.len());
@@ -180,7 +181,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
     }
     let routes = candidates
         .into_iter()
-        .map(|candidate| candidate.route)
+        .filter_map(|candidate| candidate.route)
         .collect();
     Config {
         path: path.to_owned(),

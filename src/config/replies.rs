@@ -34,9 +34,7 @@ impl Reader<'_> {
             Duration::from_secs(1)..=Duration::from_secs(30 * 86_400),
         );
         let retain = section.flag("retain").unwrap_or_default();
-        let written = section.text("reply");
-        let remedy = "write `reply = \"replies/{node}/…/{outcome}\"`";
-        let written = section.require("reply", written, remedy);
+        let written = self.require_reply();
         let form = self.form();
         let written = written?;
         if written.value.starts_with('$') {
@@ -65,6 +63,13 @@ impl Reader<'_> {
             expiry: expiry.map(|at| at.value),
         };
         Some((plan, delivery.qos.unwrap_or(QoS::AtLeastOnce)))
+    }
+
+    /// Returns what is written, or reports that nothing is.
+    pub(super) fn require_reply(&self) -> Option<At<String>> {
+        let written = self.section.text("reply");
+        let remedy = "write `reply = \"replies/{node}/…/{outcome}\"`";
+        self.section.require("reply", written, remedy)
     }
 
     fn check_room(&self, reply: &At<String>, packet: usize) {

@@ -13,6 +13,7 @@ use crate::core::request::Method;
 use crate::core::route::{Capture, Route, RouteTopic, StatusSet};
 use crate::core::secret::Secret;
 use crate::core::template::{Place, Scope, Template};
+use crate::core::topic::TopicFilter;
 
 use super::endpoints::{self, Defaults, Destination, Exchange, Named};
 use super::error::Origin;
@@ -26,11 +27,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(12);
 const MAX_RESPONSE: usize = 64 << 10;
 
-/// A route with the places that later checks point to.
+/// A route with what later checks look at, and the places they point to.
 pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) topic: RouteTopic,
     pub(super) topic_origin: Origin,
+    /// Where its replies go; `None` after a mistake in what says so.
+    pub(super) replies: Option<TopicFilter>,
     pub(super) reply_origin: Origin,
-    pub(super) route: Route,
+    /// `None` after any mistake.
+    pub(super) route: Option<Route>,
 }
 
 /// What routes are made of.
@@ -58,7 +64,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Reads each `[[route]]`; those with mistakes are reported and left out.
+/// Reads each `[[route]]` that has a topic; mistakes are reported.
 pub(super) fn read_routes(top: &Section<'_>, parts: &Parts<'_>) -> Vec<Candidate> {
     let mut names: Vec<At<String>> = Vec::new();
     let mut candidates = Vec::new();
@@ -118,47 +124,59 @@ fn read_one(
     let exchange = destination.map_or(exchange.clone(), |d| exchange.or(&d.exchange));
     let limits = reader.limits(&exchange);
     let (method, body) = reader.method_and_body();
-    // Without its captures each placeholder would be reported as unknown.
-    let topic = parsed?;
-    let sent = destination.and_then(|destination| reader.sent(destination));
+    let Some(topic) = parsed else {
+        // Without its captures each placeholder would be reported as unknown.
+        reader.require_reply();
+        return None;
+    };
+    let sent = reader.sent(destination);
     let content_type = sent.as_ref().and_then(Sent::content_type);
     let body = body.map(|body| {
         let place = Place::of_body(&body.value, content_type);
         reader.template("body", &body, place, false)
     });
     let reply = reader.reply();
-    let destination = destination?;
-    let body = match body {
-        None => None,
-        Some(template) => Some(template?),
+    let candidate = Candidate {
+        name: name.clone(),
+        topic: topic.clone(),
+        topic_origin: reader.section.origin_of("topic"),
+        replies: reply.as_ref().map(|(plan, _)| plan.filter()),
+        reply_origin: reader.section.origin_of("reply"),
+        route: None,
     };
-    let (url, sent, (reply, reply_qos)) = (destination.url.as_ref()?, sent?, reply?);
-    if destination.endpoint.captured_host {
-        reader.refuse_secrets(destination, &sent, body.as_ref());
-    }
-    let all_success = || StatusSet {
-        ranges: vec![(200, 299)],
-    };
-    let route = Route {
-        name,
-        topic,
-        endpoint: Arc::clone(&destination.endpoint),
-        method,
-        host: sent.host,
-        port: url.port,
-        path: sent.path,
-        query: sent.query,
-        headers: sent.headers,
-        body,
-        limits,
-        success: exchange.success.unwrap_or_else(all_success),
-        reply,
-        reply_qos,
+    let build = || {
+        let (destination, sent) = (destination?, sent?);
+        let body = match body {
+            None => None,
+            Some(template) => Some(template?),
+        };
+        let (reply, reply_qos) = reply?;
+        if destination.endpoint.captured_host {
+            reader.refuse_secrets(destination, &sent, body.as_ref());
+        }
+        let all_success = || StatusSet {
+            ranges: vec![(200, 299)],
+        };
+        Some(Route {
+            name,
+            topic,
+            endpoint: Arc::clone(&destination.endpoint),
+            method,
+            host: sent.host,
+            port: destination.url.as_ref()?.port,
+            path: sent.path,
+            query: sent.query,
+            headers: sent.headers,
+            body,
+            limits,
+            success: exchange.success.unwrap_or_else(all_success),
+            reply,
+            reply_qos,
+        })
     };
     Some(Candidate {
-        topic_origin: reader.section.origin_of("topic"),
-        reply_origin: reader.section.origin_of("reply"),
-        route,
+        route: build(),
+        ..candidate
     })
 }
 
@@ -288,52 +306,59 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn sent(&self, destination: &Destination) -> Option<Sent> {
-        let url = destination.url.as_ref()?;
-        let host = At {
-            value: url.host.clone(),
-            origin: destination.url_origin.clone(),
-        };
-        let host = self.endpoint_template(destination, "url", &host, Place::Host);
-        let path = self.path(&url.base_path);
-        let mut headers = endpoints::read_headers(&self.section);
-        let inherited: Vec<Named> = destination
-            .headers
-            .iter()
-            .filter(|(name, _)| headers.iter().all(|(own, _)| own != name))
-            .cloned()
-            .collect();
-        let own = headers
-            .drain(..)
-            .map(|entry| self.named("headers", entry, Place::Header));
-        let own: Vec<_> = own.collect();
-        let inherit = |key: &str, entries: Vec<Named>, place| -> Vec<Option<(String, Template)>> {
-            let parse = |(name, text): Named| {
-                let what = format!("{key}.{name}");
-                Some((
-                    name,
-                    self.endpoint_template(destination, &what, &text, place)?,
-                ))
+    /// Reads all of it, also where the endpoint or its URL is missing, to find every mistake.
+    fn sent(&self, destination: Option<&Destination>) -> Option<Sent> {
+        let url = destination.and_then(|destination| destination.url.as_ref());
+        let host = destination.zip(url).and_then(|(destination, url)| {
+            let host = At {
+                value: url.host.clone(),
+                origin: destination.url_origin.clone(),
             };
-            entries.into_iter().map(parse).collect()
-        };
-        let headers = inherit("headers", inherited, Place::Header)
-            .into_iter()
-            .chain(own)
+            self.endpoint_template(destination, "url", &host, Place::Host)
+        });
+        let path = self.path(url.map_or("", |url| &url.base_path));
+        let own = endpoints::read_headers(&self.section);
+        let inherited = destination.map(|destination| {
+            let replaced = |name: &str| own.iter().any(|(own, _)| own == name);
+            let entries = destination.headers.iter();
+            let kept = entries.filter(|(name, _)| !replaced(name)).cloned();
+            self.inherited(destination, "headers", kept.collect(), Place::Header)
+        });
+        let own = own.into_iter();
+        let own: Vec<_> = own
+            .map(|entry| self.named("headers", entry, Place::Header))
             .collect();
+        let headers: Option<_> = inherited.into_iter().flatten().chain(own).collect();
+        let inherited = destination.map(|destination| {
+            let entries = destination.query.clone();
+            self.inherited(destination, "query", entries, Place::Query)
+        });
         let own = endpoints::read_query(&self.section).into_iter();
         let own: Vec<_> = own
             .map(|entry| self.named("query", entry, Place::Query))
             .collect();
-        let query = inherit("query", destination.query.clone(), Place::Query);
-        let query = query.into_iter().chain(own).collect::<Option<_>>();
-        let headers: Option<_> = headers;
+        let query: Option<_> = inherited.into_iter().flatten().chain(own).collect();
         Some(Sent {
             host: host?,
             path: path?,
             query: query?,
             headers: headers?,
         })
+    }
+
+    /// Parses what the route has from its endpoint.
+    fn inherited(
+        &self,
+        from: &Destination,
+        key: &str,
+        entries: Vec<Named>,
+        place: Place,
+    ) -> Vec<Option<(String, Template)>> {
+        let parse = |(name, text): Named| {
+            let template = self.endpoint_template(from, &format!("{key}.{name}"), &text, place)?;
+            Some((name, template))
+        };
+        entries.into_iter().map(parse).collect()
     }
 
     fn path(&self, base: &str) -> Option<Template> {
