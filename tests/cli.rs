@@ -156,13 +156,15 @@ fn help_lists_commands_and_exit_codes() {
 
 #[test]
 fn arguments_that_make_no_sense_exit_with_64() {
-    let cases: [&[&str]; 8] = [
+    let cases: [&[&str]; 10] = [
         &["frobnicate"],
         &["check", "--payload", "x"],
         &["send"],
         &["send", "a/#"],
         &["send", "a", "--timeout", "soon"],
         &["send", "a", "--password", "x"],
+        &["probe", "http://example.com/"],
+        &["probe", "https://example.com/", "--roots", "nowhere.pem"],
         &["user"],
         &["--log-level", "loud"],
     ];
@@ -282,6 +284,26 @@ fn check_says_why_a_message_makes_no_request() {
             (ended.code, ended.out.as_str(), ended.err.as_str()),
             (Some(1), out, err)
         );
+    }
+}
+
+#[test]
+fn check_refuses_roots_with_which_the_bridge_would_not_start() {
+    let folder = TempDir::new();
+    folder.write("empty.pem", "no PEM");
+    folder.write(
+        "bridge.toml",
+        "[endpoint.a]\nurl = \"https://a.example\"\nroots = [\"empty.pem\"]\n\
+         [endpoint.b]\nurl = \"https://b.example\"\nroots = [\"empty.pem\"]\n",
+    );
+    let ended = run(&folder, &["check"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(78), ""));
+    for name in ["a", "b"] {
+        let line = format!(
+            "bridge.toml: endpoint `{name}`: roots file `empty.pem` holds no certificate; \
+             expected PEM with BEGIN CERTIFICATE\n"
+        );
+        assert!(ended.err.contains(&line), "{line} in {}", ended.err);
     }
 }
 

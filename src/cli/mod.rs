@@ -61,10 +61,16 @@ fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit>
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(&config, arguments.log_level, streams),
         Command::Check(options) => check::check(&config, &options, streams),
-        Command::Probe(options) => {
-            let good = probe::probe(&options.into(), streams.out)?;
-            Ok(if good { Exit::Ok } else { Exit::Failed })
-        }
+        Command::Probe(options) => match probe::Probe::new(&options.into()) {
+            Ok(probe) => {
+                let good = probe.perform(streams.out)?;
+                Ok(if good { Exit::Ok } else { Exit::Failed })
+            }
+            Err(error) => {
+                writeln!(streams.err, "{error}")?;
+                Ok(Exit::Usage)
+            }
+        },
         Command::Send(options) => send::send(&options, streams),
         Command::User(options) => user::user(&config, &options.command, streams),
     }

@@ -37,35 +37,47 @@ pub(crate) struct ProbeOptions {
     pub(crate) timeout: Duration,
 }
 
-/// Makes the request and prints what came of it; returns whether there was a response of any
-/// status below 400.
-///
-/// # Errors
-/// If `out` can't be written to.
-pub(crate) fn probe(options: &ProbeOptions, out: &mut dyn Write) -> io::Result<bool> {
-    let prepared = request(&options.url).and_then(|request| {
-        let client = client(options)?;
-        Ok((request, client))
-    });
-    let (request, client) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            writeln!(out, "{error}")?;
-            return Ok(false);
-        }
-    };
-    let limits = Limits {
-        timeout: options.timeout,
-        deadline: options.timeout,
-        max_response: MAX_RESPONSE,
-    };
-    let started = clock::now();
-    let mut progress = Progress::default();
-    let times = (started, started + options.timeout);
-    let result = client.request(&request, &limits, times, &mut progress);
-    print_phases(&progress, clock::now(), out)?;
-    print_handshake(&progress, out)?;
-    print_verdict(&result, out)
+/// A probe that can be made.
+pub(crate) struct Probe {
+    request: Request,
+    client: Client,
+    timeout: Duration,
+}
+
+impl Probe {
+    /// Prepares a probe; nothing is sent yet.
+    ///
+    /// # Errors
+    /// Says what is wrong with the URL or the roots.
+    pub(crate) fn new(options: &ProbeOptions) -> Result<Self, String> {
+        Ok(Self {
+            request: request(&options.url)?,
+            client: client(options)?,
+            timeout: options.timeout,
+        })
+    }
+
+    /// Makes the request and prints what came of it; returns whether there was a response of any
+    /// status below 400.
+    ///
+    /// # Errors
+    /// If `out` can't be written to.
+    pub(crate) fn perform(&self, out: &mut dyn Write) -> io::Result<bool> {
+        let limits = Limits {
+            timeout: self.timeout,
+            deadline: self.timeout,
+            max_response: MAX_RESPONSE,
+        };
+        let started = clock::now();
+        let mut progress = Progress::default();
+        let times = (started, started + self.timeout);
+        let result = self
+            .client
+            .request(&self.request, &limits, times, &mut progress);
+        print_phases(&progress, clock::now(), out)?;
+        print_handshake(&progress, out)?;
+        print_verdict(&result, out)
+    }
 }
 
 fn client(options: &ProbeOptions) -> Result<Client, String> {
@@ -280,7 +292,7 @@ mod tests {
 
     fn run(options: &ProbeOptions) -> (bool, String) {
         let mut out = Vec::new();
-        let good = probe(options, &mut out).unwrap();
+        let good = Probe::new(options).unwrap().perform(&mut out).unwrap();
         (good, String::from_utf8(out).unwrap())
     }
 
@@ -337,16 +349,17 @@ mod tests {
             ("https://u:p@a.example/", "names no plain host"),
             ("https:// /", "is not a URL"),
         ] {
-            let (good, text) = run(&ProbeOptions {
+            let probe = Probe::new(&ProbeOptions {
                 url: url.to_owned(),
                 roots: Roots::Bundled,
                 address: None,
                 timeout: Duration::from_secs(1),
             });
-            assert!(!good);
             assert_eq!(
-                text,
-                format!("`{url}` {what}; expected a URL such as https://example.com/path\n")
+                probe.err(),
+                Some(format!(
+                    "`{url}` {what}; expected a URL such as https://example.com/path"
+                ))
             );
         }
     }
