@@ -17,6 +17,7 @@ use crate::core::message::{Message, QoS};
 use crate::core::reply::{Form, Oversize};
 use crate::core::route::Route;
 use crate::core::topic::Topic;
+use crate::io::http::workers;
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
@@ -46,6 +47,16 @@ pub(super) fn check(
     };
     for warning in &warnings {
         writeln!(streams.err, "{warning} (warning)")?;
+    }
+    let mut usable = true;
+    for endpoint in &config.endpoints {
+        if let Err(error) = workers::check(endpoint) {
+            writeln!(streams.err, "{}: {error}", config.path.display())?;
+            usable = false;
+        }
+    }
+    if !usable {
+        return Ok(Exit::Configuration);
     }
     match &arguments.topic {
         Some(topic) => preview(&config, topic, arguments, streams),

@@ -26,6 +26,22 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Enough for a handshake in a debug build; measured by the test that runs one on such a thread.
 const STACK: usize = 256 * 1024;
 
+/// Checks what only shows when an endpoint's roots are read.
+///
+/// # Errors
+/// Names the endpoint, and the file where one is wrong.
+pub(crate) fn check(endpoint: &Endpoint) -> Result<(), String> {
+    let trust = &endpoint.trust;
+    tls::roots::load(&trust.roots)
+        .and_then(|store| tls::client::Client::new(trust, store))
+        .map(drop)
+        .map_err(|error| named(endpoint, &error))
+}
+
+fn named(endpoint: &Endpoint, error: &str) -> String {
+    format!("endpoint `{}`: {error}", endpoint.name)
+}
+
 /// The worker threads of all endpoints; started when first needed, at most `concurrency` each.
 pub(crate) struct Workers {
     crews: HashMap<String, Arc<Crew>>,
@@ -42,7 +58,7 @@ impl Workers {
         let mut loaded: Vec<(&Roots, _)> = Vec::new();
         let mut crews = HashMap::with_capacity(endpoints.len());
         for endpoint in endpoints {
-            let named = |error| format!("endpoint `{}`: {error}", endpoint.name);
+            let named = |error: String| named(endpoint, &error);
             let roots = &endpoint.trust.roots;
             let known = loaded.iter().find(|(of, _)| *of == roots);
             let store = match known {
