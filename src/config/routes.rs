@@ -293,6 +293,11 @@ impl<'a> Reader<'a> {
                     );
                     self.error(&body.origin, text);
                 }
+                if method == Method::Head && self.section.has("select") {
+                    let text = "the response to a HEAD request has no body to select from; \
+                                remove `select` or write `method = \"GET\"`";
+                    self.error(&self.section.origin_of("select"), text);
+                }
                 (method, None)
             }
             Method::Delete => (method, body),
