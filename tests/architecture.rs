@@ -8,6 +8,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// All Rust files below a folder.
 fn sources(folder: &str) -> Vec<PathBuf> {
@@ -197,4 +200,50 @@ fn every_module_opens_with_what_it_decides() {
             file.display()
         );
     }
+}
+
+/// Runs a program of the toolchain and returns what it prints.
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_rust_version_is_the_highest_that_a_dependency_asks_for() {
+    let version = printed("rustc", &["-vV"]);
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .unwrap();
+    // Packages for other platforms are not downloaded by a build.
+    let metadata = printed(
+        env!("CARGO"),
+        &[
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            host,
+        ],
+    );
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    let (mut own, mut highest) = (None, (0, 0));
+    for package in metadata["packages"].as_array().unwrap() {
+        let Some(wanted) = package["rust_version"].as_str() else {
+            continue;
+        };
+        let mut numbers = wanted.split('.').map(|number| number.parse().unwrap());
+        let wanted: (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap_or(0));
+        if package["name"] == env!("CARGO_PKG_NAME") {
+            own = Some(wanted);
+        } else {
+            highest = highest.max(wanted);
+        }
+    }
+    assert_eq!(own, Some(highest));
+    let readme = fs::read_to_string("README.md").unwrap();
+    let line = format!("Rust {}.{} or later and a C compiler", highest.0, highest.1);
+    assert!(readme.contains(&line), "README.md lacks `{line}`");
 }
