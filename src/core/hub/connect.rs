@@ -283,7 +283,7 @@ impl Hub {
 
     /// Ends a session: with it go its subscriptions and all it had still to send. Its will is
     /// published if that was only delayed (MQTT 5 §3.1.3.2.2).
-    fn end(&mut self, session: SessionId, now: Instant) {
+    pub(super) fn end(&mut self, session: SessionId, now: Instant) {
         let will = self
             .sessions
             .get_mut(session)

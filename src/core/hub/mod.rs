@@ -12,6 +12,7 @@ mod connect;
 mod effect;
 mod fan_out;
 mod publish;
+mod review;
 mod sessions;
 mod subscribe;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::core::topic::TopicFilter;
 
 pub use effect::{Effect, Offer, Report};
 use fan_out::Match;
+pub use review::Standing;
 use sessions::Sessions;
 
 /// One network connection; never used twice in the life of a process.

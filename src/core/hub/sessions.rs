@@ -27,6 +27,12 @@ impl Sessions {
         self.slots.get_mut(id.0)?.as_mut()
     }
 
+    /// Returns all sessions with their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| Some((SessionId(index), slot.as_ref()?)))
+    }
+
     pub(super) fn find(&self, client: &str) -> Option<SessionId> {
         self.by_client.get(client).copied()
     }

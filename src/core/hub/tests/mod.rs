@@ -4,6 +4,7 @@ mod connecting;
 mod delivering;
 mod publishing;
 mod random;
+mod review;
 mod subscribing;
 mod traps;
 
