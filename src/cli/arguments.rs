@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::cli::probe::ProbeOptions;
-use crate::cli::{check, send, user};
+use crate::cli::{check, run, send, user};
 use crate::config;
 use crate::core::endpoint::Roots;
 
@@ -50,7 +50,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run broker and bridge until SIGTERM or SIGINT; the default
-    Run,
+    Run(run::Arguments),
     /// Validate bridge.toml and print what it means, or what one message would cause
     Check(check::Arguments),
     /// Make one HTTPS request as a route would and explain the result

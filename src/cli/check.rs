@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, load};
-use crate::config::{Anonymous, Config, escape, show_duration, show_size};
+use crate::config::{Anonymous, Config, escape, is_network, show_duration, show_size};
 use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
 use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Roots, TlsVersion};
@@ -166,8 +166,18 @@ fn overview(config: &Config) -> String {
     };
     line("file", format!("{} is valid", config.path.display()));
     line("gateway", config.gateway.to_string());
-    for address in &config.broker.listen {
-        line("listener", format!("{address} (MQTT 3.1, 3.1.1 and 5)"));
+    let broker = &config.broker;
+    for address in &broker.listen {
+        let closed = is_network(*address) && !broker.anonymous.lets_network_in(config.users.len());
+        let state = if closed {
+            ", closed until there is a user"
+        } else {
+            ""
+        };
+        line(
+            "listener",
+            format!("{address} (MQTT 3.1, 3.1.1 and 5){state}"),
+        );
     }
     line("anonymous", anonymous(config));
     for user in &config.users {
@@ -178,9 +188,7 @@ fn overview(config: &Config) -> String {
         let rules = format!("publishes to {publish}; subscribes to {subscribe}");
         line("user", format!("{} {rules}", escape(&user.name)));
     }
-    if let Some(file) = &config.broker.users_file {
-        line("users file", file.display().to_string());
-    }
+    line("users file", config.broker.users_file.display().to_string());
     for endpoint in &config.endpoints {
         let _ = writeln!(
             text,

@@ -58,8 +58,9 @@ pub fn main() -> ExitCode {
 
 fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
     let config = arguments.config.unwrap_or_else(default_config);
-    match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&config, arguments.log_level, streams),
+    let command = arguments.command;
+    match command.unwrap_or_else(|| Command::Run(run::Arguments::default())) {
+        Command::Run(options) => run::run(&config, options, arguments.log_level, streams),
         Command::Check(options) => check::check(&config, &options, streams),
         Command::Probe(options) => match probe::Probe::new(&options.into()) {
             Ok(probe) => {

@@ -1,23 +1,42 @@
 //! `run`: the daemon itself.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
+use clap::Args;
 use log::LevelFilter;
 
 use crate::Shutdown;
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, load};
+use crate::config::{listen_address, listen_collision};
+
+/// Arguments of `run`.
+#[derive(Args, Debug, Default)]
+pub(super) struct Arguments {
+    /// Listen on this IP address and port instead of those of bridge.toml; may be given several times
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    listen: Vec<SocketAddr>,
+}
 
 /// Runs until a signal ends it.
 pub(super) fn run(
     path: &Path,
+    arguments: Arguments,
     level: Option<LevelFilter>,
     streams: &mut Streams<'_>,
 ) -> io::Result<Exit> {
-    let Some((config, warnings)) = load(path, streams)? else {
+    if let Some(error) = collision(&arguments.listen) {
+        writeln!(streams.err, "--listen: {error}")?;
+        return Ok(Exit::Usage);
+    }
+    let Some((mut config, warnings)) = load(path, streams)? else {
         return Ok(Exit::Configuration);
     };
+    if !arguments.listen.is_empty() {
+        config.broker.listen = arguments.listen;
+    }
     crate::io::log::init(level.unwrap_or_else(level_from_environment));
     for warning in warnings {
         log::warn!("{warning}");
@@ -29,6 +48,14 @@ pub(super) fn run(
             Ok(Exit::Daemon(error.exit_code()))
         }
     }
+}
+
+/// Says which addresses get into each other's way.
+fn collision(addresses: &[SocketAddr]) -> Option<String> {
+    (0..).zip(addresses).find_map(|(index, address)| {
+        let before = addresses.get(..index).unwrap_or_default();
+        listen_collision(*address, before)
+    })
 }
 
 /// Takes a plain level from `RUST_LOG`; filters by module are not for owners of routers.

@@ -8,8 +8,7 @@ use std::time::Duration;
 use crate::core::access::Rules;
 use crate::core::hub::Limits;
 
-use super::error::Origin;
-use super::section::{At, Section};
+use super::section::Section;
 use super::show::quote;
 use super::users::{self, Rule};
 use super::{Anonymous, Broker, value};
@@ -93,7 +92,7 @@ pub(super) fn read_broker(top: &Section<'_>, directory: &Path) -> ReadBroker {
         anonymous,
         anonymous_rules: Arc::new(anonymous_rules),
         limits: read_limits(section),
-        users_file: Some(directory.join(users_file(section))),
+        users_file: directory.join(users_file(section)),
     };
     ReadBroker {
         broker,
@@ -143,28 +142,22 @@ fn read_listeners(section: Option<&Section<'_>>) -> Vec<SocketAddr> {
             format!("listen is empty; write `listen = {example}`"),
         );
     }
-    let mut listeners: Vec<At<SocketAddr>> = Vec::new();
+    let mut listeners = Vec::new();
     for text in texts {
         match value::listen_address(&text.value) {
             Err(error) => section
                 .report
                 .error(&text.origin, format!("[broker] {error}")),
             Ok(address) => {
-                if address.port() != 0 && listeners.iter().any(|other| other.value == address) {
-                    let text_ = format!("[broker] listens on `{address}` twice; remove one");
-                    section.report.error(&text.origin, text_);
+                if let Some(error) = value::listen_collision(address, &listeners) {
+                    let error = format!("[broker] {error}");
+                    section.report.error(&text.origin, error);
                 }
-                listeners.push(At {
-                    value: address,
-                    origin: text.origin,
-                });
+                listeners.push(address);
             }
         }
     }
     listeners
-        .into_iter()
-        .map(|listener| listener.value)
-        .collect()
 }
 
 fn read_limits(section: Option<&Section<'_>>) -> Limits {
@@ -218,33 +211,14 @@ fn open_bounds<'a>(
     section.table(key, kind, &format!("`{key}` of [broker]"))
 }
 
-/// Warns of listeners that nobody can use.
+/// Warns if nobody at all can connect.
 pub(super) fn warn_of_locked_doors(top: &Section<'_>, broker: &Broker, users: usize) {
-    if users > 0 || broker.anonymous == Anonymous::Anywhere {
+    if users > 0 || broker.anonymous != Anonymous::No {
         return;
     }
     let section = top.table("broker", "broker", "[broker]");
-    let origin = |key: &str| {
-        section
-            .as_ref()
-            .map_or(top.origin.clone(), |s: &Section<'_>| s.origin_of(key))
-    };
-    if broker.anonymous == Anonymous::No {
-        let origin: Origin = origin("anonymous");
-        let text = "nobody can connect: anonymous is `no` and there are no users; \
-                    run `mqtt-https-bridge user add <name>`";
-        top.report.warning(&origin, text);
-        return;
-    }
-    for listener in broker
-        .listen
-        .iter()
-        .filter(|listener| !listener.ip().is_loopback())
-    {
-        let text = format!(
-            "listener `{listener}` is open to the network, but without users only clients on this \
-             machine may connect; run `mqtt-https-bridge user add <name>`"
-        );
-        top.report.warning(&origin("listen"), text);
-    }
+    let origin = section.map_or(top.origin.clone(), |section| section.origin_of("anonymous"));
+    let text = "nobody can connect: anonymous is `no` and there are no users; \
+                run `mqtt-https-bridge user add <name>`";
+    top.report.warning(&origin, text);
 }

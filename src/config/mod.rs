@@ -18,6 +18,7 @@ mod show;
 mod source;
 mod url;
 mod users;
+mod users_reader;
 mod value;
 
 use std::net::SocketAddr;
@@ -35,11 +36,15 @@ pub use keys::{Key, keys};
 pub use password::{HashError, MAX_LANES, MAX_MEMORY, MAX_PASSES, PasswordHash};
 pub use secrets::Environment;
 pub use users::{UserFiles, names_in};
+pub use users_reader::{Stamp, UsersReader};
 
 pub(crate) use secrets::io_cause;
 pub(crate) use show::escape;
 pub(crate) use users::{check_name, read_text};
-pub(crate) use value::{duration as parse_duration, show_duration, show_size};
+pub(crate) use value::{
+    duration as parse_duration, is_network, listen_address, listen_collision, show_duration,
+    show_size,
+};
 
 use error::Report;
 use section::Section;
@@ -56,6 +61,8 @@ pub struct Config {
     pub broker: Broker,
     /// Users of bridge.toml and of the users file.
     pub users: Vec<User>,
+    /// Reads the users file again.
+    pub users_reader: UsersReader,
     /// All endpoints.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// All routes.
@@ -76,7 +83,7 @@ pub struct Broker {
     /// Limits of the hub.
     pub limits: Limits,
     /// Where `user add` writes, resolved against the directory of bridge.toml.
-    pub users_file: Option<PathBuf>,
+    pub users_file: PathBuf,
 }
 
 /// Who may connect without credentials.
@@ -91,8 +98,15 @@ pub enum Anonymous {
     Anywhere,
 }
 
+impl Anonymous {
+    /// Returns whether somebody from the network could connect, with so many users.
+    pub fn lets_network_in(self, users: usize) -> bool {
+        users > 0 || self == Self::Anywhere
+    }
+}
+
 /// A `[[user]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// The user name.
     pub name: Arc<str>,
@@ -162,9 +176,10 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
     let candidates = routes::read_routes(top, &parts);
     let mut users = users::Users::default();
     users.read(top);
-    if let Some(file) = &broker.users_file {
-        users.read_file(file, &file.display().to_string(), report);
-    }
+    let file = broker.users_file.clone();
+    let shown = file.display().to_string();
+    let mut users_reader = UsersReader::new(file, users.clone());
+    users.read_file(users_reader.file(), &shown, report);
     // `#` stands for everything but replies, which the hub reserves anyway.
     let anonymous = written_rules
         .into_iter()
@@ -172,6 +187,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
     let rules: Vec<_> = users.publish_rules.into_iter().chain(anonymous).collect();
     let replies = conflicts::reply_filters(&candidates);
     conflicts::check(&candidates, &replies, &rules, report);
+    users_reader.reserve(replies);
     conflicts::warn_of_unused(&destinations, report);
     secrets.warn_of_unused(top);
     broker::warn_of_locked_doors(top, &broker, users.users.len());
@@ -188,6 +204,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
         gateway: gateway.name,
         broker,
         users: users.users,
+        users_reader,
         endpoints: destinations
             .into_iter()
             .map(|destination| destination.endpoint)

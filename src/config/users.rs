@@ -35,7 +35,7 @@ pub(super) struct Rule {
 }
 
 /// Users read so far, from all files.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Users {
     pub(super) users: Vec<User>,
     /// Publish rules, written or default.

@@ -61,7 +61,7 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
 }
 
 /// Parses a listener's address; the error is `what; remedy`.
-pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -89,6 +89,34 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
         "listens on `{}`, expected an IP address and port; write them as in `127.0.0.1:1883`",
         text.escape_debug()
     ))
+}
+
+/// Says why an address cannot be listened on beside others, as `what; remedy`.
+pub(crate) fn listen_collision(address: SocketAddr, others: &[SocketAddr]) -> Option<String> {
+    let rivals = others.iter().filter(|other| {
+        other.port() == address.port() && other.is_ipv4() == address.is_ipv4() && other.port() != 0
+    });
+    rivals.copied().find_map(|other| {
+        let (all, one) = if address.ip().is_unspecified() {
+            (address, other)
+        } else {
+            (other, address)
+        };
+        if address == other {
+            Some(format!("listens on `{address}` twice; remove one"))
+        } else if all.ip().is_unspecified() {
+            Some(format!(
+                "listens on `{all}`, which includes `{one}`; remove one"
+            ))
+        } else {
+            None
+        }
+    })
+}
+
+/// Returns whether an address is one that other machines can reach.
+pub(crate) fn is_network(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]
@@ -184,6 +212,44 @@ mod tests {
         for (text, expected) in cases {
             let address = expected.map(|a| a.parse().unwrap()).map_err(String::from);
             assert_eq!(listen_address(text), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_get_into_each_others_way_are_found() {
+        let twice = "listens on `127.0.0.1:1883` twice; remove one";
+        let includes = "listens on `0.0.0.0:1883`, which includes `127.0.0.1:1883`; remove one";
+        let cases = [
+            ("127.0.0.1:1883", "127.0.0.1:1883", Some(twice)),
+            ("127.0.0.1:1883", "0.0.0.0:1883", Some(includes)),
+            ("0.0.0.0:1883", "127.0.0.1:1883", Some(includes)),
+            ("127.0.0.1:1883", "127.0.0.2:1883", None),
+            ("0.0.0.0:1883", "127.0.0.1:1884", None),
+            // Each takes a free port of its own.
+            ("127.0.0.1:0", "127.0.0.1:0", None),
+            // IPv6 listeners are for IPv6 alone.
+            ("0.0.0.0:1883", "[::]:1883", None),
+        ];
+        for (address, other, expected) in cases {
+            let collision = listen_collision(address.parse().unwrap(), &[other.parse().unwrap()]);
+            assert_eq!(collision.as_deref(), expected, "{address} beside {other}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_out_of_the_networks_reach() {
+        let cases = [
+            ("127.0.0.1:1", false),
+            ("127.9.9.9:1", false),
+            ("[::1]:1", false),
+            ("[::ffff:127.0.0.1]:1", false),
+            ("0.0.0.0:1", true),
+            ("[::]:1", true),
+            ("192.168.1.1:1", true),
+            ("[fe80::1]:1", true),
+        ];
+        for (address, network) in cases {
+            assert_eq!(is_network(address.parse().unwrap()), network, "{address}");
         }
     }
 }

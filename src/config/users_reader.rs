@@ -1,0 +1,91 @@
+//! The users file, read again while the bridge runs.
+//!
+//! Decides what a change of the file means for the users as a whole. When to look and what
+//! becomes of those who are connected is left to the caller.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::User;
+use super::conflicts::{self, ReplyFilter};
+use super::error::{ConfigError, Report};
+use super::users::Users;
+
+/// Reads the users file by the rules that the rest of bridge.toml sets.
+#[derive(Clone, Debug)]
+pub struct UsersReader {
+    file: PathBuf,
+    /// Users of bridge.toml itself, which the file cannot change.
+    fixed: Users,
+    replies: Vec<ReplyFilter>,
+    seen: Stamp,
+}
+
+/// What shows that a file was changed or replaced.
+///
+/// The time of the last change of status is part of it: it also tells of new permissions, and
+/// two replacements of one size within a tick of the clock differ in their inode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(Option<(u64, u64, u64, [i64; 4])>);
+
+impl Stamp {
+    fn of(file: &Path) -> Self {
+        Self(std::fs::metadata(file).ok().map(|data| {
+            let times = [
+                data.mtime(),
+                data.mtime_nsec(),
+                data.ctime(),
+                data.ctime_nsec(),
+            ];
+            (data.dev(), data.ino(), data.size(), times)
+        }))
+    }
+}
+
+impl UsersReader {
+    /// Prepares to read `file` beside the users of bridge.toml.
+    pub(super) fn new(file: PathBuf, mut fixed: Users) -> Self {
+        // Checked already, and not by the users file's doing.
+        fixed.publish_rules.clear();
+        Self {
+            seen: Stamp::of(&file),
+            replies: Vec::new(),
+            file,
+            fixed,
+        }
+    }
+
+    /// Sets where replies go: no user may publish there.
+    pub(super) fn reserve(&mut self, replies: Vec<ReplyFilter>) {
+        self.replies = replies;
+    }
+
+    /// Returns the file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Returns the stamp of the file as it was when bridge.toml was read.
+    pub fn seen(&self) -> Stamp {
+        self.seen
+    }
+
+    /// Returns the stamp of the file as it is; one of its own for a file that is not there.
+    pub fn stamp(&self) -> Stamp {
+        Stamp::of(&self.file)
+    }
+
+    /// Returns all users: those of bridge.toml and those that the file has now.
+    ///
+    /// # Errors
+    /// Returns every mistake in the file, in file order.
+    pub fn read(&self) -> Result<Vec<User>, Vec<ConfigError>> {
+        let shown = self.file.display().to_string();
+        let report = Report::default();
+        let mut users = self.fixed.clone();
+        users.read_file(&self.file, &shown, &report);
+        conflicts::refuse_forgery(&self.replies, &users.publish_rules, &report);
+        report.finish(&shown)?;
+        Ok(users.users)
+    }
+}
