@@ -12,7 +12,7 @@
 //!
 //! One thread, the event loop, owns all state and never blocks; [`run`] is that thread. Worker
 //! threads perform one HTTPS request at a time and decide nothing. Checking a slow password hash
-//! takes a thread of its own. Everything between them is bounded.
+//! and reading the users file again take a thread of their own. Everything between them is bounded.
 
 pub mod cli;
 pub mod config;
@@ -27,13 +27,13 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::config::Config;
 pub use crate::io::signal::{Shutdown, Stopper};
 
-/// Password checks that run at the same time, beside the event loop.
+/// Password checks and reads of the users file that run at the same time, beside the event loop.
 const BLOCKING_THREADS: usize = 2;
 
 /// Why the bridge did not start, or did not end by itself.
 #[derive(Debug)]
 pub enum RunError {
-    /// An address of `[broker] listen` cannot be listened on.
+    /// A loopback address of `[broker] listen` or `--listen` cannot be listened on.
     Listen {
         /// The address.
         address: SocketAddr,
@@ -76,14 +76,17 @@ impl fmt::Display for RunError {
 fn remedy(cause: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match cause.kind() {
-        ErrorKind::AddrInUse => "another program listens there; stop it or change [broker] listen",
+        ErrorKind::AddrInUse => {
+            "another program listens there; stop it or change [broker] listen or --listen"
+        }
         ErrorKind::AddrNotAvailable => {
-            "no network interface has this address; correct [broker] listen"
+            "no network interface has this address; correct [broker] listen or --listen"
         }
         ErrorKind::PermissionDenied => {
-            "not allowed; ports below 1024 need root, choose a higher one in [broker] listen"
+            "not allowed; ports below 1024 need root, choose a higher one in [broker] listen or \
+             --listen"
         }
-        _ => return format!("{cause}; correct [broker] listen"),
+        _ => return format!("{cause}; correct [broker] listen or --listen"),
     }
     .to_owned()
 }
@@ -99,7 +102,8 @@ impl std::error::Error for RunError {
 
 /// Runs broker and bridge on the calling thread until `shutdown` says stop.
 ///
-/// `ready` is called once, when all listeners accept connections, with their addresses.
+/// `ready` is called once, when the listeners that can be open accept connections, with their
+/// addresses. Those that the network reaches open and close later, as users come and go.
 ///
 /// # Errors
 /// Says why it did not start, or that it was told to stop at once.

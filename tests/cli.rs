@@ -2,15 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
 
+#[path = "support/daemon.rs"]
+mod daemon;
 #[path = "support/temp_dir.rs"]
 mod temp_dir;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use daemon::{Daemon, program};
 use temp_dir::TempDir;
 
 const ROUTE: &str = r#"
@@ -32,15 +34,6 @@ endpoint = "closed"
 path = "/things/{id}"
 reply = "replies/{node}/get/{outcome}"
 "#;
-
-fn program(folder: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-https-bridge"));
-    command
-        .env_clear()
-        .current_dir(folder.path())
-        .stdin(Stdio::null());
-    command
-}
 
 /// How a command ended.
 #[derive(Debug)]
@@ -156,8 +149,12 @@ fn help_lists_commands_and_exit_codes() {
 
 #[test]
 fn arguments_that_make_no_sense_exit_with_64() {
-    let cases: [&[&str]; 10] = [
+    let cases: [&[&str]; 14] = [
         &["frobnicate"],
+        &["run", "--listen", "localhost:1883"],
+        &["run", "--listen", "127.0.0.1"],
+        &["run", "--listen", "[::1]:1", "--listen", "[::1]:1"],
+        &["run", "--listen", "[::1]:1", "--listen", "[::]:1"],
         &["check", "--payload", "x"],
         &["send"],
         &["send", "a/#"],
@@ -240,6 +237,53 @@ route 1     the owner's route
         .unwrap()
         .replace("gateway     ", "");
     assert_eq!(ended.out.replace(&host, "HOST"), expected);
+}
+
+#[test]
+fn check_says_which_listeners_wait_for_a_user() {
+    let folder = configured();
+    let listen = "listen = [\"127.0.0.1:1883\", \"192.168.1.1:1883\"]";
+    let text = ROUTE.replace("listen = [\"127.0.0.1:0\"]", listen);
+    folder.write("bridge.toml", &text);
+    let listeners = || -> Vec<String> {
+        let lines = run(&folder, &["check"]).out;
+        let lines = lines.lines().filter_map(|line| {
+            let (_, listener) = line.split_once("listener    ")?;
+            Some(listener.replace(" (MQTT 3.1, 3.1.1 and 5)", ""))
+        });
+        lines.collect()
+    };
+    let closed = "192.168.1.1:1883, closed until there is a user";
+    assert_eq!(listeners(), ["127.0.0.1:1883", closed]);
+    assert_eq!(run(&folder, &["user", "add", "n"]).code, Some(0));
+    assert_eq!(listeners(), ["127.0.0.1:1883", "192.168.1.1:1883"]);
+}
+
+#[test]
+fn addresses_to_listen_on_are_checked_as_in_bridge_toml() {
+    let folder = configured();
+    let cases: [(&[&str], &str); 3] = [
+        (
+            &["localhost:1883"],
+            "listens on the host name `localhost`, expected an IP address; write `127.0.0.1:1883` \
+             for this machine alone or `0.0.0.0:1883` for the network",
+        ),
+        (
+            &["[::1]:1", "[::1]:1"],
+            "--listen: listens on `[::1]:1` twice; remove one",
+        ),
+        (
+            &["127.0.0.1:1", "0.0.0.0:1"],
+            "--listen: listens on `0.0.0.0:1`, which includes `127.0.0.1:1`; remove one",
+        ),
+    ];
+    for (addresses, expected) in cases {
+        let given = addresses.iter().flat_map(|address| ["--listen", address]);
+        let arguments: Vec<_> = ["run"].into_iter().chain(given).collect();
+        let ended = run(&folder, &arguments);
+        assert_eq!(ended.code, Some(64), "{ended:?}");
+        assert!(ended.err.contains(expected), "{ended:?}");
+    }
 }
 
 #[test]
@@ -340,7 +384,7 @@ fn users_are_added_and_listed() {
     let lines: Vec<_> = added.out.lines().collect();
     assert_eq!(
         lines[0],
-        "user `kitchen` added to users.toml; restart the bridge to apply it"
+        "user `kitchen` added to users.toml; a running bridge takes it over within seconds"
     );
     let password = lines[1]
         .strip_prefix("password, shown this once: ")
@@ -378,7 +422,7 @@ fn users_are_added_and_listed() {
         (garden.code, garden.out.as_str(), garden.err.as_str()),
         (
             Some(0),
-            "user `garden` added to users.toml; restart the bridge to apply it\n",
+            "user `garden` added to users.toml; a running bridge takes it over within seconds\n",
             ""
         )
     );
@@ -417,7 +461,7 @@ fn users_get_other_passwords_and_are_removed() {
         (removed.code, removed.out.as_str()),
         (
             Some(0),
-            "user `garden` removed from users.toml; restart the bridge to apply it\n"
+            "user `garden` removed from users.toml; a running bridge takes it over within seconds\n"
         )
     );
     assert_eq!(run(&folder, &["user", "list"]).out, "kitchen\tusers.toml\n");
@@ -459,54 +503,10 @@ fn users_that_can_not_be_are_refused() {
     assert!(!folder.path().join("users.toml").exists());
 }
 
-/// The daemon, stopped and waited for on drop.
-struct Daemon {
-    child: Child,
-    port: String,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Daemon {
-    fn start(folder: &TempDir) -> Self {
-        let mut command = program(folder);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = mpsc::channel();
-        let stderr = child.stderr.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        let port = loop {
-            let line = lines.recv_timeout(Duration::from_secs(20)).unwrap();
-            if let Some((_, after)) = line.split_once("listening on 127.0.0.1:") {
-                break after.chars().take_while(char::is_ascii_digit).collect();
-            }
-        };
-        Self { child, port, lines }
-    }
-
-    /// Sends SIGTERM and returns the exit code with what was logged until then.
-    fn stop(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
-        let code = self.child.wait().unwrap().code();
-        let rest: Vec<_> = self.lines.iter().collect();
-        (code, rest.join("\n"))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn send_prints_the_reply_and_tells_failure_and_silence_apart() {
     let folder = configured();
-    let daemon = Daemon::start(&folder);
+    let daemon = Daemon::start(&folder, &[]);
     let failure = run(&folder, &["send", "--port", &daemon.port, "nodes/me/get/1"]);
     assert_eq!(
         (failure.code, failure.err.as_str()),
@@ -544,7 +544,7 @@ fn send_prints_the_reply_and_tells_failure_and_silence_apart() {
 #[test]
 fn a_publish_that_almost_matches_a_route_is_logged_once_with_the_nearest() {
     let folder = configured();
-    let daemon = Daemon::start(&folder);
+    let daemon = Daemon::start(&folder, &[]);
     let mut node = TcpStream::connect(format!("127.0.0.1:{}", daemon.port)).unwrap();
     let packet = |first: u8, body: &[u8]| {
         let length = u8::try_from(body.len()).unwrap();
@@ -586,7 +586,7 @@ fn send_knows_its_user_and_is_refused_with_a_wrong_password() {
     assert_eq!(added.code, Some(0), "{added:?}");
     folder.write("right", "correct horse\n");
     folder.write("wrong", "battery staple\n");
-    let daemon = Daemon::start(&folder);
+    let daemon = Daemon::start(&folder, &[]);
     let port = daemon.port.as_str();
     let send = |file: &str, topic: &str| {
         let arguments = [

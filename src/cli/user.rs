@@ -220,7 +220,10 @@ impl Editor<'_> {
             )?;
             return Ok(Exit::Failed);
         }
-        writeln!(streams.out, "{what}; restart the bridge to apply it")?;
+        writeln!(
+            streams.out,
+            "{what}; a running bridge takes it over within seconds"
+        )?;
         print(streams.out)?;
         if let Err(errors) = crate::config::Config::load(self.config) {
             writeln!(

@@ -9,3 +9,4 @@ pub(crate) mod log;
 pub(crate) mod password;
 pub(crate) mod signal;
 pub(crate) mod tls;
+pub(crate) mod users_watch;

@@ -1,5 +1,7 @@
 //! A folder of a test's own, removed with all it holds when the test is done.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::config::{Anonymous, Broker, PasswordHash, User};
 use crate::core::access::{Identity, Rules};
+use crate::core::hub::Standing;
 use crate::core::packet::{Credentials, reason};
 use crate::io::password;
 
@@ -29,15 +30,50 @@ enum Claim {
 
 impl Logins {
     /// Prepares the look-up.
-    pub(crate) fn new(broker: &Broker, users: &[User]) -> Self {
+    pub(crate) fn new(broker: &Broker, users: Vec<User>) -> Self {
         Self {
-            users: users
-                .iter()
-                .map(|user| (Arc::clone(&user.name), user.clone()))
-                .collect(),
+            users: by_name(users),
             anonymous: broker.anonymous,
             anonymous_rules: Arc::clone(&broker.anonymous_rules),
         }
+    }
+
+    /// Returns the look-up with other users.
+    pub(crate) fn with_users(&self, users: Vec<User>) -> Self {
+        Self {
+            users: by_name(users),
+            anonymous: self.anonymous,
+            anonymous_rules: Arc::clone(&self.anonymous_rules),
+        }
+    }
+
+    /// Returns whether somebody from the network could connect.
+    pub(crate) fn lets_network_in(&self) -> bool {
+        self.anonymous.lets_network_in(self.users.len())
+    }
+
+    /// Returns what has become of a user, if this look-up comes after `before`.
+    pub(crate) fn standing(&self, before: &Self, user: &str) -> Standing {
+        match self.users.get(user) {
+            None => Standing::Remove,
+            now if now == before.users.get(user) => Standing::Keep,
+            Some(_) => Standing::Change,
+        }
+    }
+
+    /// Says in words who may connect.
+    pub(crate) fn describe(&self) -> String {
+        let users = match self.users.len() {
+            0 => "no users".to_owned(),
+            1 => "1 user".to_owned(),
+            count => format!("{count} users"),
+        };
+        let anonymous = match self.anonymous {
+            Anonymous::No => "nobody without a password",
+            Anonymous::Loopback => "without a password only programs on this machine",
+            Anonymous::Anywhere => "anyone without a password",
+        };
+        format!("{users}, {anonymous}")
     }
 
     /// Returns who a client is, or the MQTT 5 reason code to refuse it with.
@@ -98,6 +134,11 @@ impl Logins {
             reply_packet: None,
         })
     }
+}
+
+fn by_name(users: Vec<User>) -> HashMap<Arc<str>, User> {
+    let named = users.into_iter().map(|user| (Arc::clone(&user.name), user));
+    named.collect()
 }
 
 #[cfg(test)]

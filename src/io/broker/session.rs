@@ -20,8 +20,9 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::codec::{self, DecodeError};
 use super::patience::Patience;
+use crate::core::access::Identity;
 use crate::core::hub::{ConnectionId, Ended};
-use crate::core::packet::{ConnAck, Connect, Outgoing, Version, reason};
+use crate::core::packet::{ConnAck, Connect, Credentials, Outgoing, Version, reason};
 use crate::io::clock;
 use crate::io::event_loop::shared::{Line, Shared};
 use crate::io::log::escape;
@@ -106,7 +107,7 @@ async fn enter(
     shared: &Rc<Shared>,
 ) -> Option<Rc<Line>> {
     let credentials = connect.credentials.take();
-    match shared.logins().identify(credentials, peer.ip()).await {
+    match identify(credentials, peer, shared).await {
         Ok(_) if shared.is_stopping() => {
             refuse(stream, connect.version, reason::SHUTTING_DOWN).await;
             None
@@ -123,6 +124,21 @@ async fn enter(
             shared.note(|journal, now| journal.refused(peer, why, now));
             refuse(stream, connect.version, code).await;
             None
+        }
+    }
+}
+
+/// Checks credentials; again if the users were replaced while that went on.
+async fn identify(
+    credentials: Option<Credentials>,
+    peer: SocketAddr,
+    shared: &Rc<Shared>,
+) -> Result<Identity, u8> {
+    loop {
+        let logins = shared.logins();
+        let verdict = logins.identify(credentials.clone(), peer.ip()).await;
+        if Rc::ptr_eq(&logins, &shared.logins()) {
+            return verdict;
         }
     }
 }

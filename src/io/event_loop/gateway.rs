@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::shared::{Buffers, HIGH_WATER, Line};
 use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
-use crate::core::hub::{ConnectionId, Effect, Ended, Hub, Offer};
+use crate::core::hub::{ConnectionId, Effect, Ended, Hub, Offer, Standing};
 use crate::core::outcome::Outcome;
 use crate::core::packet::{Connect, Incoming};
 use crate::io::bell::Bell;
@@ -91,6 +91,11 @@ impl Gateway {
     /// Tells the hub that a connection has to go.
     pub(crate) fn close(&mut self, id: ConnectionId, ended: Ended, now: Instant) {
         self.hub.close(id, ended, now);
+    }
+
+    /// Parts with the clients of users that have changed.
+    pub(super) fn review(&mut self, standing: impl Fn(&str) -> Standing, now: Instant) {
+        self.hub.review(standing, now);
     }
 
     /// Forgets a connection that is gone.

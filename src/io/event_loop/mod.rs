@@ -1,7 +1,8 @@
 //! The one loop that owns hub and bridge and executes their decisions.
 //!
 //! One thread runs it: a task per listener and per client, one for the outcomes that workers send
-//! back, one for the next timeout. It decides nothing but when the process may end.
+//! back, one for the next timeout, one for users that change. It decides nothing but when the
+//! process may end.
 
 mod gateway;
 pub(crate) mod shared;
@@ -23,17 +24,23 @@ use tokio::time::timeout;
 use self::gateway::{Finished, Gateway};
 use self::shared::Shared;
 use crate::RunError;
-use crate::config::{Anonymous, Config};
+use crate::config::Config;
 use crate::core::bridge::Bridge;
 use crate::core::hub::{Ended, Hub};
-use crate::io::broker::listener;
+use crate::core::route::RouteTable;
+use crate::io::broker::listener::doors::Doors;
 use crate::io::broker::login::Logins;
 use crate::io::http::workers::{OnFinished, Workers};
 use crate::io::password;
 use crate::io::signal::Shutdown;
+use crate::io::users_watch::UsersWatch;
 
 /// How long closing sessions may take to write their last packets.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How often the users file and addresses that could not be listened on are looked at. The one
+/// thing that wakes an idle gateway, together and not more often: tokio's timer wheel takes two
+/// wake-ups for each.
+const LOOK: Duration = Duration::from_secs(3);
 /// Outcomes that are handled before the clients get a turn.
 const BATCH: usize = 64;
 
@@ -58,23 +65,24 @@ pub(crate) async fn run(
         Arc::clone(&config.gateway),
         boot()?,
     );
-    let logins = Logins::new(&config.broker, &config.users);
+    let logins = Logins::new(&config.broker, config.users);
     let gateway = Gateway::new(hub, bridge, workers);
     let shared = Rc::new(Shared::new(gateway, logins, &config.broker.limits));
 
-    let listeners = listener::bind(&config.broker.listen)?;
-    let addresses = listeners.addresses();
-    announce(&config, &addresses);
+    let doors = Doors::open(&config.broker.listen, &shared)?;
+    let addresses = doors.addresses();
+    announce(&config.routes, &shared);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
     tokio::task::spawn_local(watch(Rc::clone(&shared)));
-    let accepting = listeners.accept(&shared);
+    let users = UsersWatch::new(config.users_reader);
+    let listening = tokio::task::spawn_local(keep(users, doors, Rc::clone(&shared)));
     ready(&addresses);
 
     signals.stop().await;
     info!("stopping; requests to finish: {}", shared.pending());
-    for task in accepting {
-        task.abort();
-    }
+    listening.abort();
+    // Awaited, so that the sockets are closed before anybody hears of the stop.
+    let _ = listening.await;
     tokio::select! {
         biased;
         () = stop(&shared, config.stop_timeout) => {}
@@ -131,6 +139,22 @@ async fn watch(shared: Rc<Shared>) {
     }
 }
 
+/// Takes over users that changed, and opens and closes listeners accordingly.
+async fn keep(mut users: UsersWatch, mut doors: Doors, shared: Rc<Shared>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if let Some(users) = users.look().await {
+            guard(&shared, "the replacement of users", || {
+                shared.replace_users(users);
+                info!("who may connect: {}", shared.logins().describe());
+            });
+        }
+        guard(&shared, "the opening of listeners", || {
+            doors.adjust(&shared);
+        });
+    }
+}
+
 /// Contains a panic of code that runs for all clients: it is counted and the loop goes on.
 fn guard(shared: &Rc<Shared>, place: &str, run: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(run)).is_err() {
@@ -157,11 +181,8 @@ fn boot() -> Result<u32, RunError> {
     password::random().map(u32::from_ne_bytes).map_err(without)
 }
 
-fn announce(config: &Config, addresses: &[SocketAddr]) {
-    for address in addresses {
-        info!("listening on {address} (MQTT 3.1, 3.1.1 and 5)");
-    }
-    for route in &config.routes.routes {
+fn announce(routes: &RouteTable, shared: &Shared) {
+    for route in &routes.routes {
         info!(
             "route `{}`: {} → {} {}",
             route.name,
@@ -170,17 +191,7 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
             route.endpoint.url
         );
     }
-    let users = match config.users.len() {
-        0 => "no users".to_owned(),
-        1 => "1 user".to_owned(),
-        count => format!("{count} users"),
-    };
-    let anonymous = match config.broker.anonymous {
-        Anonymous::No => "nobody without a password",
-        Anonymous::Loopback => "without a password only programs on this machine",
-        Anonymous::Anywhere => "anyone without a password",
-    };
-    info!("who may connect: {users}, {anonymous}");
+    info!("who may connect: {}", shared.logins().describe());
 }
 
 #[cfg(test)]

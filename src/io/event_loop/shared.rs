@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::gateway::Gateway;
+use crate::config::User;
 use crate::core::hub::{ConnectionId, Limits};
 use crate::core::packet::Version;
 use crate::io::bell::Bell;
@@ -76,7 +77,7 @@ impl Buffers {
 /// What all tasks of the loop share. Nothing of it is borrowed across an await.
 pub(crate) struct Shared {
     gateway: RefCell<Gateway>,
-    logins: Logins,
+    logins: RefCell<Rc<Logins>>,
     max_packet: usize,
     connections: usize,
     /// Rings when the next timeout is earlier than the one waited for.
@@ -94,7 +95,7 @@ impl Shared {
             progress: Rc::clone(&gateway.progress),
             buffers: Rc::clone(&gateway.buffers),
             gateway: RefCell::new(gateway),
-            logins,
+            logins: RefCell::new(Rc::new(logins)),
             max_packet: limits.max_packet,
             connections: limits.clients,
         }
@@ -124,9 +125,21 @@ impl Shared {
         self.gateway.borrow().hub.silence(id)
     }
 
-    /// Returns who may connect.
-    pub(crate) fn logins(&self) -> &Logins {
-        &self.logins
+    /// Returns who may connect, as of now.
+    pub(crate) fn logins(&self) -> Rc<Logins> {
+        Rc::clone(&self.logins.borrow())
+    }
+
+    /// Replaces the users as a whole, and parts with clients of those that changed.
+    pub(crate) fn replace_users(&self, users: Vec<User>) {
+        let after = Rc::new(self.logins.borrow().with_users(users));
+        let before = self.logins.replace(Rc::clone(&after));
+        self.with(|gateway, now| gateway.review(|user| after.standing(&before, user), now));
+    }
+
+    /// Returns whether somebody from the network could connect.
+    pub(crate) fn lets_network_in(&self) -> bool {
+        self.logins.borrow().lets_network_in()
     }
 
     /// Returns the largest packet a client may send, in bytes.

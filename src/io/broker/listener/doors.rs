@@ -1,0 +1,189 @@
+//! Which listeners are open when.
+//!
+//! Those on loopback are open from the start. Those that the network reaches are open only while
+//! somebody could connect from there, so that a gateway nobody has set up yet shows nothing. An
+//! address that is not there yet, or that another program has, is tried again: a router starts
+//! its services and its interfaces in no certain order.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use log::{error, info, warn};
+use rustix::io::Errno;
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::admission::Admission;
+use crate::RunError;
+use crate::config::is_network;
+use crate::io::event_loop::shared::Shared;
+
+/// Connections beside those of the clients: in their handshake, or being closed.
+const HANDSHAKES: usize = 64;
+
+/// All listeners, open or not.
+pub(crate) struct Doors {
+    doors: Vec<Door>,
+    admission: Rc<RefCell<Admission>>,
+    /// Whether the listeners that the network reaches are to be open.
+    network: bool,
+}
+
+struct Door {
+    address: SocketAddr,
+    state: State,
+}
+
+enum State {
+    /// Nobody could use it.
+    Closed,
+    /// It accepts connections.
+    Open(Accepting),
+    /// It could not be opened, for this reason.
+    Failing(io::ErrorKind),
+}
+
+/// A task that accepts connections; dropping it closes the socket.
+struct Accepting {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Doors {
+    /// Opens the listeners that are to be open.
+    ///
+    /// Fails if one on loopback is taken: that is no matter of boot order, most often a second
+    /// gateway, and has to be seen at once.
+    pub(crate) fn open(addresses: &[SocketAddr], shared: &Rc<Shared>) -> Result<Self, RunError> {
+        let admission = Admission::new(shared.max_clients().saturating_add(HANDSHAKES));
+        let mut doors = Self {
+            doors: addresses.iter().copied().map(Door::new).collect(),
+            admission: Rc::new(RefCell::new(admission)),
+            network: shared.lets_network_in(),
+        };
+        for door in &mut doors.doors {
+            if !door.is_wanted(doors.network) {
+                continue;
+            }
+            if let Err(cause) = door.open(shared, &doors.admission) {
+                if !is_network(door.address) && !is_absent(&cause) {
+                    let address = door.address;
+                    return Err(RunError::Listen { address, cause });
+                }
+                door.fail(cause);
+            }
+        }
+        doors.tell_what_is_closed();
+        Ok(doors)
+    }
+
+    /// Returns the addresses of the open listeners, with the ports that were taken where any was
+    /// asked for.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let bound = self.doors.iter().filter_map(|door| match &door.state {
+            State::Open(accepting) => Some(accepting.address),
+            State::Closed | State::Failing(_) => None,
+        });
+        bound.collect()
+    }
+
+    /// Opens and closes listeners as users came and went, and tries again what failed.
+    ///
+    /// Dropping the doors closes all.
+    pub(crate) fn adjust(&mut self, shared: &Rc<Shared>) {
+        let network = shared.lets_network_in();
+        for door in &mut self.doors {
+            match (door.is_wanted(network), &door.state) {
+                (true, State::Open(_)) | (false, State::Closed) => {}
+                (true, State::Closed | State::Failing(_)) => {
+                    if let Err(cause) = door.open(shared, &self.admission) {
+                        door.fail(cause);
+                    }
+                }
+                (false, State::Open(_) | State::Failing(_)) => door.close(),
+            }
+        }
+        if self.network != network {
+            self.network = network;
+            self.tell_what_is_closed();
+        }
+    }
+
+    fn tell_what_is_closed(&self) {
+        if self.network || !self.doors.iter().any(|door| is_network(door.address)) {
+            return;
+        }
+        let so = if self.doors.iter().all(|door| is_network(door.address)) {
+            "it does not listen"
+        } else {
+            "it listens on loopback only"
+        };
+        warn!(
+            "there are no users, so {so}; run `mqtt-https-bridge user add kitchen`, and the other \
+             listeners open by themselves"
+        );
+    }
+}
+
+impl Door {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            state: State::Closed,
+        }
+    }
+
+    fn is_wanted(&self, network: bool) -> bool {
+        network || !is_network(self.address)
+    }
+
+    fn open(&mut self, shared: &Rc<Shared>, admission: &Rc<RefCell<Admission>>) -> io::Result<()> {
+        let (listener, address) = super::bind(self.address)?;
+        info!("listening on {address} (MQTT 3.1, 3.1.1 and 5)");
+        let (shared, admission) = (Rc::clone(shared), Rc::clone(admission));
+        let task = spawn_local(async move {
+            super::accept(&listener, address, &shared, &admission).await;
+        });
+        self.state = State::Open(Accepting { address, task });
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if let State::Open(accepting) = &self.state {
+            info!("no longer listening on {}", accepting.address);
+        }
+        self.state = State::Closed;
+    }
+
+    /// Reports a failure once, however often it is met.
+    fn fail(&mut self, cause: io::Error) {
+        let kind = cause.kind();
+        let is_known = matches!(self.state, State::Failing(known) if known == kind);
+        self.state = State::Failing(kind);
+        if is_known {
+            return;
+        }
+        let waits = is_absent(&cause);
+        let address = self.address;
+        let text = RunError::Listen { address, cause };
+        if waits {
+            // Most often an interface that is still coming up.
+            warn!("{text}; tried again every few seconds");
+        } else {
+            error!("{text}; tried again every few seconds");
+        }
+    }
+}
+
+/// Returns whether the address is not there, and may come: its interface, or IPv6 at all.
+fn is_absent(cause: &io::Error) -> bool {
+    cause.kind() == io::ErrorKind::AddrNotAvailable
+        || cause.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
