@@ -6,10 +6,14 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
 
+#[path = "support/temp_dir.rs"]
+mod temp_dir;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mqtt_https_bridge::config::{Config, ConfigError, Key, Warning, keys};
+use temp_dir::TempDir;
 
 type Loaded = Result<(Config, Vec<Warning>), Vec<ConfigError>>;
 
@@ -92,6 +96,44 @@ fn valid_files_are_accepted_with_their_warnings() {
             Err(errors) => panic!("{}: {errors:#?}", fixture.display()),
         }
     }
+}
+
+#[test]
+fn the_users_file_is_read_again_by_the_rules_of_the_first_time() {
+    let folder = TempDir::new();
+    let hash = "$sha256$c2FsdHNhbHQ$FR8UeCMT3/fKTEhhldTae/b+v/u/qEX+413/4joENeU";
+    let user = |name: &str| format!("[[user]]\nname = \"{name}\"\npassword = \"{hash}\"\n");
+    let path = folder.path().join("bridge.toml");
+    let (config, _) = parse(&path, &(user("fixed") + ROUTE)).unwrap();
+    let reader = config.users_reader;
+    let read = || match reader.read() {
+        Ok(users) => users.iter().map(|user| user.name.to_string()).collect(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    };
+    assert_eq!(reader.stamp(), reader.seen());
+    assert_eq!(read(), ["fixed"]);
+    folder.write("users.toml", &user("new"));
+    let first = reader.stamp();
+    assert_ne!(first, reader.seen());
+    assert_eq!(read(), ["fixed", "new"]);
+
+    let file = folder.path().join("users.toml");
+    let (file, main) = (file.display(), path.display());
+    folder.write("users.toml", &user("fixed"));
+    let twice = format!("{file}:2: user `fixed` is already defined at {main}:2; remove one");
+    assert_eq!(read(), [twice]);
+    folder.write("users.toml", &(user("forger") + "publish = [\"r/#\"]\n"));
+    let forged = format!(
+        "{file}:4: publish rule `r/#` would let user `forger` forge replies of route `a/{{x}}`; \
+         write a narrower filter, such as `nodes/{{user}}/#`"
+    );
+    assert_eq!(read(), [forged]);
+
+    // Of the same size, and perhaps within the same tick of the clock.
+    folder.write("next", &user("old"));
+    std::fs::rename(folder.path().join("next"), reader.file()).unwrap();
+    assert_ne!(reader.stamp(), first);
+    assert_eq!(read(), ["fixed", "old"]);
 }
 
 #[test]

@@ -216,4 +216,54 @@ mod tests {
         assert_eq!(identity.reply_packet, Some(512));
         assert_eq!(hash, some_hash());
     }
+
+    #[test]
+    fn users_change_with_password_rules_or_packet_size() {
+        let before = logins(Anonymous::No);
+        let kitchen = before.users["kitchen"].clone();
+        let rules = Rules {
+            publish: vec!["a".to_owned()],
+            ..Rules::default()
+        };
+        let hash = PasswordHash::Sha256 {
+            salt: vec![1; 8],
+            digest: [0; 32],
+        };
+        let changes: [(User, Standing); 4] = [
+            (kitchen.clone(), Standing::Keep),
+            (
+                User {
+                    password: hash,
+                    ..kitchen.clone()
+                },
+                Standing::Change,
+            ),
+            (
+                User {
+                    rules: Arc::new(rules),
+                    ..kitchen.clone()
+                },
+                Standing::Change,
+            ),
+            (
+                User {
+                    reply_packet: None,
+                    ..kitchen
+                },
+                Standing::Change,
+            ),
+        ];
+        for (user, expected) in changes {
+            let after = before.with_users(vec![user]);
+            assert_eq!(after.standing(&before, "kitchen"), expected);
+        }
+        let after = before.with_users(Vec::new());
+        assert_eq!(after.standing(&before, "kitchen"), Standing::Remove);
+        assert!(before.lets_network_in() && !after.lets_network_in());
+        assert!(
+            logins(Anonymous::Anywhere)
+                .with_users(Vec::new())
+                .lets_network_in()
+        );
+    }
 }
