@@ -80,19 +80,6 @@ impl Daemon {
         }
     }
 
-    /// Returns how often the kernel has put its threads to sleep and woken them again.
-    pub(crate) fn wake_ups(&self) -> usize {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let switches = tasks.map(|task| {
-            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            line.unwrap().trim().parse::<usize>().unwrap()
-        });
-        switches.sum()
-    }
-
     /// Sends SIGTERM and returns the exit code with what was logged since the last line that was
     /// waited for.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {

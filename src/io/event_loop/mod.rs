@@ -38,9 +38,9 @@ use crate::io::users_watch::UsersWatch;
 /// How long closing sessions may take to write their last packets.
 const CLOSING: Duration = Duration::from_secs(2);
 /// How often the users file and addresses that could not be listened on are looked at. The one
-/// thing that wakes an idle gateway, together and not more often: tokio's timer wheel takes two
-/// wake-ups for each.
-const LOOK: Duration = Duration::from_secs(3);
+/// thing that wakes an idle gateway, and so both together: tokio's timer wheel takes two or three
+/// wake-ups for each wait.
+const LOOK: Duration = Duration::from_secs(4);
 /// Outcomes that are handled before the clients get a turn.
 const BATCH: usize = 64;
 
