@@ -3,6 +3,16 @@
 //! Figures are from the kernel, so they hold for the release build on this machine; the limits are
 //! those of the README. `cargo bench --bench memory`; exit code 1 when one is not kept.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark measures time, prints, and may end at the first surprise"
+)]
+
 #[path = "support/mod.rs"]
 mod support;
 

@@ -5,6 +5,16 @@
 //! read from the kernel's accounts of each process. `cargo bench --bench pipeline`; numbers behind
 //! `--` choose how many clients (`-- 64`).
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark measures time, prints, and may end at the first surprise"
+)]
+
 #[path = "support/mod.rs"]
 mod support;
 
@@ -58,13 +68,16 @@ fn compare() -> ExitCode {
 }
 
 fn compare_shape(origin: &origin::Origin, clients: usize, messages: usize, qos: u8) -> bool {
-    let mut rounds = [[Sample::default(); ROUNDS]; 3];
-    for round in 0..ROUNDS {
-        rounds[0][round] = measure_bridge(origin, clients, messages, qos);
-        rounds[1][round] = measure_bare(origin, clients.min(8), messages);
-        rounds[2][round] = measure_echo(clients, messages, qos);
+    let mut rounds = [[Sample::default(); 3]; ROUNDS];
+    for round in &mut rounds {
+        *round = [
+            measure_bridge(origin, clients, messages, qos),
+            measure_bare(origin, clients.min(8), messages),
+            measure_echo(clients, messages, qos),
+        ];
     }
-    let [bridge, bare, echo] = rounds.map(median_of_rounds);
+    let [bridge, bare, echo] =
+        [0, 1, 2].map(|way| median_of_rounds(rounds.map(|round| round[way])));
     println!("\n{clients} clients, one request outstanding each, QoS {qos}, {messages} messages");
     for (name, sample) in [
         ("bridge", bridge),
