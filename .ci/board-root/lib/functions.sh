@@ -1,0 +1,63 @@
+# Stands in for OpenWrt's: as much of UCI and of the package functions as the package uses.
+
+# Sets CONFIG_<section>_<option> for each option; the values of a list stand side by side.
+config_load() {
+	local word key value section
+
+	section=
+	while read -r word key value; do
+		value=${value#[\'\"]}
+		value=${value%[\'\"]}
+		case "$word" in
+			config) section=$value ;;
+			option) eval "CONFIG_${section}_$key=\$value" ;;
+			list) eval "CONFIG_${section}_$key=\"\${CONFIG_${section}_$key:+\$CONFIG_${section}_$key }\$value\"" ;;
+		esac
+	done < "/etc/config/$1"
+}
+
+config_get() { eval "$1=\${CONFIG_$2_$3:-\$4}"; }
+
+config_get_bool() {
+	local raw
+
+	config_get raw "$2" "$3" "$4"
+	case "$raw" in
+		1 | on | true | yes | enabled) eval "$1=1" ;;
+		*) eval "$1=0" ;;
+	esac
+}
+
+user_and_group() {
+	local required user group
+
+	required=$(sed -n 's/^Require-User: //p' "/usr/lib/opkg/info/$1.control")
+	user=${required%%:*}
+	group=${required#*:}
+	grep -q "^${group%=*}:" /etc/group || echo "${group%=*}:x:${group#*=}:" >> /etc/group
+	grep -q "^${user%=*}:" /etc/passwd ||
+		echo "${user%=*}:x:${user#*=}:${group#*=}::/var/run:/bin/false" >> /etc/passwd
+}
+
+init_scripts() { sed -n 's|^\(/etc/init.d/.*\)|\1|p' "/usr/lib/opkg/info/$1.list"; }
+
+default_postinst() {
+	local package script
+
+	package=$(basename "${1%.*}")
+	user_and_group "$package"
+	for script in $(init_scripts "$package"); do
+		[ "$PKG_UPGRADE" = 1 ] || "$script" enable
+		"$script" start
+	done
+}
+
+default_prerm() {
+	local package script
+
+	package=$(basename "${1%.*}")
+	for script in $(init_scripts "$package"); do
+		[ "$PKG_UPGRADE" = 1 ] || "$script" disable
+		"$script" stop
+	done
+}

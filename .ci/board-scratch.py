@@ -1,0 +1,454 @@
+#!/usr/bin/env python3
+"""Lives through a router's days with the package: its real scripts, its real program under qemu.
+
+    board-scratch.py PACKAGE.ipk QEMU SHELL
+
+The package is unpacked into a scratch root as opkg would do it. `SHELL` (busybox or dash) runs its
+scripts in a chroot, where OpenWrt's shell libraries are stand-ins (board-root/) that write down
+what procd would be told; this program plays procd, netifd and ntpd. Needs root, and takes network
+and mounts of its own, so that 192.168.1.1 is a LAN address here and nowhere else.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+
+LIMIT = 30  # seconds for any single wait
+NAME = "mqtt-https-bridge"
+CI = pathlib.Path(__file__).resolve().parent
+passed = failed = 0
+
+
+def check(what, got, expected=True):
+    """Counts one assertion; `expected` is a value or a compiled pattern."""
+    global passed, failed
+    good = bool(expected.search(got)) if isinstance(expected, re.Pattern) else got == expected
+    if good:
+        passed += 1
+        print(f"ok    {what}", flush=True)
+    else:
+        failed += 1
+        print(f"FAIL  {what}\n      got      {got!r}\n      expected {expected!r}", flush=True)
+    return good
+
+
+def wait_until(condition):
+    """Polls until the condition holds; returns whether it did within the limit."""
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def run(*command, **options):
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, timeout=LIMIT, **options)
+
+
+class Board:
+    """A scratch root with busybox, a shell and the stand-ins, and the one service that runs in it."""
+
+    def __init__(self, qemu, shell):
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="board-"))
+        self.process, self.wanted, self.log, self.starts = None, None, [], 0
+        for folder in ("bin", "sbin", "usr/bin", "usr/lib/opkg/info", "etc/ssl", "tmp/network", "var/run", "proc", "dev"):
+            (self.root / folder).mkdir(parents=True)
+        os.chmod(self.root, 0o755)  # the daemon, which is not root, passes through it
+        shutil.copytree(CI / "board-root", self.root, dirs_exist_ok=True)
+        os.chmod(self.root / "etc/rc.common", 0o755)
+        shutil.copy("/bin/busybox", self.root / "bin")
+        run("chroot", self.root, "/bin/busybox", "--install", "-s", "/bin")
+        if shell == "dash":
+            self.install_dash()
+        shutil.copy(qemu, self.root / "usr/bin/qemu")
+        self.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+        self.write("etc/group", "root:x:0:\n")
+        self.write("etc/hosts", "127.0.0.1 localhost\n")
+        self.write("tmp/resolv.conf", "nameserver 127.0.0.1\n")
+        (self.root / "etc/resolv.conf").symlink_to("/tmp/resolv.conf")
+        self.write("bin/logger", '#!/bin/sh\ncat >> /tmp/logger\necho "$@" >> /tmp/logger\n', 0o755, replace=True)
+        run("mount", "-t", "proc", "proc", self.root / "proc")
+        run("mount", "--rbind", "/dev", self.root / "dev")
+
+    def install_dash(self):
+        (self.root / "bin/sh").unlink()
+        libraries = re.findall(r"(/\S+) \(0x", run("ldd", "/bin/dash").stdout)
+        for file in ["/bin/dash", *libraries]:
+            target = self.root / file[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(os.path.realpath(file), target)
+        (self.root / "bin/sh").symlink_to("dash")
+
+    def write(self, path, text, mode=0o644, replace=False):
+        file = self.root / path
+        if replace and file.is_symlink():
+            file.unlink()
+        file.write_text(text)
+        os.chmod(file, mode)
+
+    def read(self, path):
+        return (self.root / path).read_text()
+
+    def exists(self, path):
+        return (self.root / path).exists()
+
+    def sh(self, command, **environment):
+        """Runs a command line in the chroot as root; then procd does what it was told."""
+        result = subprocess.run(
+            ["chroot", self.root, "/bin/sh", "-c", command], capture_output=True, text=True, timeout=LIMIT,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment})
+        self.procd()
+        return result
+
+    def network(self, name, v4, v6=""):
+        """Says what netifd knows of a network, and fires the triggers on it."""
+        self.write(f"tmp/network/{name}.v4", v4)
+        self.write(f"tmp/network/{name}.v6", v6)
+        if f"interface {name}" in self.told("trigger"):
+            self.sh(f"/etc/init.d/{NAME} reload")
+
+    # procd
+
+    def told(self, kind, state=None):
+        state = self.read(f"tmp/procd/{NAME}") if state is None and self.exists(f"tmp/procd/{NAME}") else state or ""
+        return [line.split("\t", 1)[1] for line in state.splitlines() if line.startswith(f"{kind}\t")]
+
+    def procd(self):
+        """Starts, restarts or stops the service if what is wanted, or a watched file, changed."""
+        state = self.read(f"tmp/procd/{NAME}") if self.exists(f"tmp/procd/{NAME}") else ""
+        wanted = None
+        if self.told("instance", state):
+            files = {path: self.checksum(path) for path in self.told("file", state)}
+            wanted = ("\n".join(line for line in state.splitlines() if not line.startswith("trigger")), files)
+        if wanted == self.wanted and (self.process is None or self.process.poll() is None):
+            return
+        self.wanted = wanted
+        self.halt()
+        if wanted:
+            self.launch(self.told("command", state), self.told("user", state)[0], self.told("group", state)[0])
+
+    def checksum(self, path):
+        file = self.root / path[1:]
+        if file.is_symlink():
+            file = self.root / os.readlink(file)[1:]
+        return hashlib.md5(file.read_bytes()).hexdigest() if file.exists() else None
+
+    def launch(self, command, user, group):
+        ids = {name: int(self.read(f"etc/{file}").split(f"{name}:x:")[1].split(":")[0])
+               for file, name in (("passwd", user), ("group", group))}
+        def become():
+            os.chroot(self.root)
+            os.chdir("/")
+            os.setgroups([])
+            os.setgid(ids[group])
+            os.setuid(ids[user])
+        self.log = []
+        self.starts += 1
+        self.process = subprocess.Popen(command, preexec_fn=become, env={"PATH": "/usr/bin:/bin"}, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        threading.Thread(target=lambda log, lines: log.extend(iter(lines.readline, "")),
+                         args=(self.log, self.process.stdout), daemon=True).start()
+
+    def halt(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            timeout = self.told("term_timeout", self.wanted[0] if self.wanted else "") or [15]
+            check("SIGTERM ends it in time, exit code 0", self.process.wait(int(timeout[0])), 0)
+        self.process = None
+
+    def said(self, text):
+        return any(re.search(text, line) for line in self.log)
+
+    def wait_said(self, text):
+        return check(f"the log says `{text}`", wait_until(lambda: self.said(text)) or "".join(self.log))
+
+    # opkg
+
+    def install(self, package, upgrade=False):
+        """Unpacks like opkg: an edited conffile stays, the new one goes beside it."""
+        environment = {"PKG_UPGRADE": "1"} if upgrade else {}
+        if upgrade:
+            self.script("prerm", "upgrade", **environment)
+        info = self.root / "usr/lib/opkg/info"
+        with tarfile.open(package) as outer:
+            data, control = (tarfile.open(fileobj=io.BytesIO(outer.extractfile(f"./{part}.tar.gz").read())) for part in ("data", "control"))
+        known = dict(line.split() for line in (info / f"{NAME}.sums").read_text().splitlines()) if upgrade else {}
+        for member in control:
+            if member.isfile():
+                (info / f"{NAME}.{member.name[2:]}").write_bytes(control.extractfile(member).read())
+                os.chmod(info / f"{NAME}.{member.name[2:]}", member.mode)
+        conffiles = (info / f"{NAME}.conffiles").read_text().split()
+        paths, sums = [], []
+        for member in data:
+            path = member.name[1:]
+            if member.isfile() and path in conffiles:
+                content = data.extractfile(member).read()
+                sums.append(f"{path} {hashlib.md5(content).hexdigest()}")
+                if self.exists(path[1:]) and self.checksum(path) not in (known.get(path), hashlib.md5(content).hexdigest()):
+                    self.write(path[1:] + "-opkg", content.decode(), member.mode)
+                    paths.append(path)
+                    continue
+            data.extract(member, self.root, numeric_owner=True)
+            if member.isfile():
+                paths.append(path)
+        (info / f"{NAME}.list").write_text("".join(f"{path}\n" for path in paths))
+        (info / f"{NAME}.sums").write_text("".join(f"{line}\n" for line in sums))
+        self.put_under_qemu()
+        return self.script("postinst", "configure", **environment)
+
+    def put_under_qemu(self):
+        """The machine's processor is not the package's: its program starts by way of qemu."""
+        program = self.root / f"usr/bin/{NAME}"
+        program.rename(self.root / f"usr/bin/{NAME}.mips")
+        self.write(f"usr/bin/{NAME}", f'#!/bin/busybox sh\nexec /usr/bin/qemu -cpu 24KEc /usr/bin/{NAME}.mips "$@"\n', 0o755)
+
+    def remove(self):
+        self.script("prerm", "remove")
+        info = self.root / "usr/lib/opkg/info"
+        sums = dict(line.split() for line in (info / f"{NAME}.sums").read_text().splitlines())
+        for path in (info / f"{NAME}.list").read_text().split():
+            if sums.get(path) in (None, self.checksum(path)):
+                (self.root / path[1:]).unlink(missing_ok=True)
+        for file in info.glob(f"{NAME}.*"):
+            file.unlink()
+        (self.root / f"usr/bin/{NAME}.mips").unlink()
+
+    def script(self, name, *arguments, **environment):
+        return self.sh(f"/usr/lib/opkg/info/{NAME}.{name} {' '.join(arguments)}", **environment)
+
+
+def connack(address, user=None, password=None):
+    """Connects as an MQTT 3.1.1 client; returns the CONNACK's code, or why there was none."""
+    def field(text):
+        return len(text).to_bytes(2, "big") + text.encode()
+    flags = 2 | (0xC0 if user else 0)
+    body = field("MQTT") + bytes([4, flags, 0, 60]) + field("days") + (field(user) + field(password) if user else b"")
+    try:
+        with socket.create_connection((address, 1883), timeout=LIMIT) as stream:
+            stream.sendall(bytes([0x10, len(body)]) + body)
+            answer = stream.recv(4)
+            return answer[3] if len(answer) == 4 else f"{answer!r}"
+    except OSError as error:
+        return type(error).__name__
+
+
+def renewed(package, folder):
+    """Repacks a package as the next release, with another bridge.toml."""
+    target = folder / "next.ipk"
+    with tarfile.open(package) as outer:
+        parts = {member.name: outer.extractfile(member).read() for member in outer}
+    def change(archive, edits):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.GNU_FORMAT) as new:
+            for member in old:
+                content = old.extractfile(member).read() if member.isfile() else None
+                for path, (before, after) in edits.items():
+                    if member.name == path:
+                        assert before in content
+                        content = content.replace(before, after)
+                        member.size = len(content)
+                new.addfile(member, io.BytesIO(content) if content is not None else None)
+        return stream.getvalue()
+    parts["./data.tar.gz"] = change(parts["./data.tar.gz"], {f"./etc/{NAME}/bridge.toml": (b"[defaults]", b"# next\n[defaults]")})
+    parts["./control.tar.gz"] = change(parts["./control.tar.gz"], {"./control": (b"-r1\n", b"-r2\n")})
+    with tarfile.open(target, "w:gz", format=tarfile.GNU_FORMAT) as outer:
+        for name, content in parts.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            outer.addfile(member, io.BytesIO(content))
+    return target
+
+
+def first_boot(board, package):
+    print("-- installed before the network is up")
+    (board.root / "tmp/network/lan.v4").write_text("")
+    result = board.install(package)
+    check("postinst succeeds", (result.returncode, result.stderr), (0, ""))
+    check("it is enabled", (board.root / f"etc/rc.d/S95{NAME}").is_symlink())
+    check("it has a user of its own", board.read("etc/passwd"), re.compile(rf"^{NAME}:x:1886:1886:", re.M))
+    check("procd is told", [board.told(kind) for kind in ("user", "group", "respawn", "stdout", "stderr", "no_new_privs")],
+          [[NAME], [NAME], ["3600", "5", "0"], ["1"], ["1"], ["1"]])
+    check("no jail without ujail", board.told("jail"), [])
+    board.wait_said(r"listening on 127\.0\.0\.1:1883")
+    board.wait_said(r"listening on \[::1\]:1883")
+    status = pathlib.Path(f"/proc/{board.process.pid}/status").read_text()
+    check("the daemon is not root", status, re.compile(r"^Uid:\t1886\t1886\t1886\t1886$", re.M))
+
+    print("-- the network comes up, there are no users yet")
+    board.network("lan", "192.168.1.1", "fd00:1::1")
+    check("its addresses are listeners", [w for w in board.told("command") if ":" in w],
+          ["127.0.0.1:1883", "192.168.1.1:1883", "[::1]:1883", "[fd00:1::1]:1883"])
+    board.wait_said(r"listening on 127\.0\.0\.1:1883")
+    board.wait_said(rf"{NAME} user add")
+    check("programs on the router may connect", connack("127.0.0.1"), 0)
+    check("the LAN finds nobody", connack("192.168.1.1"), "ConnectionRefusedError")
+
+
+def users(board):
+    print("-- a user is added")
+    pid = board.process.pid
+    result = board.sh(f"{NAME} user add kitchen")
+    check("user add succeeds", (result.returncode, result.stderr), (0, ""))
+    password = max(re.findall(r"[A-Za-z0-9]{20,}", result.stdout), key=len)
+    board.wait_said(r"listening on 192\.168\.1\.1:1883")
+    board.wait_said(r"listening on \[fd00:1::1\]:1883")
+    check("without a restart", board.process.pid, pid)
+    check("the node is let in", connack("192.168.1.1", "kitchen", password), 0)
+    check("over IPv6 as well", connack("fd00:1::1", "kitchen", password), 0)
+    check("a wrong password is not", connack("192.168.1.1", "kitchen", "wrong"), 4)
+    check("nobody else is", connack("192.168.1.1"), 5)
+    file = (board.root / f"etc/{NAME}/users.toml").stat()
+    check("the users file is root's, readable to the daemon only", (file.st_uid, file.st_gid, file.st_mode & 0o777), (0, 1886, 0o640))
+
+    print("-- the last user goes, and one comes back")
+    board.sh(f"{NAME} user remove kitchen")
+    check("the LAN listener closes", wait_until(lambda: connack("192.168.1.1") == "ConnectionRefusedError"))
+    password = max(re.findall(r"[A-Za-z0-9]{20,}", board.sh(f"{NAME} user add kitchen").stdout), key=len)
+    check("and opens again", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
+    check("still without a restart", board.process.pid, pid)
+    return password
+
+
+def addresses(board, password):
+    print("-- the addresses of the network change")
+    pid = board.process.pid
+    board.network("lan", "192.168.1.1", "fd00:1::1")
+    check("the same addresses again: nothing happens", board.process.pid, pid)
+    board.network("lan", "192.168.7.1")
+    check("others: procd restarts it", board.process.pid != pid)
+    board.wait_said(r"listening on 127\.0\.0\.1:1883")
+    check("the daemon outlives an address that is not there yet", board.process.poll(), None)
+    run("ip", "address", "add", "192.168.7.1/24", "dev", "lo")
+    check("and listens when it comes", wait_until(lambda: connack("192.168.7.1", "kitchen", password) == 0))
+    board.network("lan", "192.168.1.1", "fd00:1::1")
+
+
+def configuration(board):
+    print("-- the configuration changes")
+    pid, file = board.process.pid, f"etc/{NAME}/bridge.toml"
+    good = board.read(file)
+    board.write(file, good.replace('endpoint = "posts"', 'endpoint = "post"'), 0o640)
+    result = board.sh(f"/etc/init.d/{NAME} reload")
+    check("a mistake: reload fails", result.returncode, 1)
+    check("says where", board.read("tmp/logger"), re.compile(r"bridge\.toml:\d+: .*`post`"))
+    check("and what ran goes on", (board.process.pid, board.process.poll()), (pid, None))
+    board.write(file, good + "\n# reviewed\n", 0o640)
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("corrected: it restarts", board.process.pid != pid)
+    board.wait_said(r"listening on 127\.0\.0\.1:1883")
+    pid = board.process.pid
+    board.write(f"etc/{NAME}/posts.token", "s3cr3t\n")
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("a secret beside it: it restarts", board.process.pid != pid)
+    secret = (board.root / f"etc/{NAME}/posts.token").stat()
+    check("and the secret is for the daemon only", (secret.st_gid, secret.st_mode & 0o777), (1886, 0o640))
+    uci = board.read(f"etc/config/{NAME}")
+    board.write(f"etc/config/{NAME}", uci.replace("log_level 'info'", "log_level 'debug'"))
+    check("a change of UCI is watched", f"config {NAME}" in board.told("trigger"))
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("and reaches the daemon", board.told("command")[3:5], ["--log-level", "debug"])
+    board.write(f"etc/config/{NAME}", uci.replace("\tlist network 'lan'\n", ""))
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("no network: bridge.toml says where to listen", "--listen" in board.told("command"), False)
+    board.write(f"etc/config/{NAME}", uci.replace("enabled '1'", "enabled '0'"))
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("disabled: it stops", board.process, None)
+    board.write(f"etc/config/{NAME}", uci)
+    board.sh(f"/etc/init.d/{NAME} start")
+
+
+def hotplug(board):
+    print("-- the clock is set")
+    clock, script = f"var/run/{NAME}/clock", f"/etc/hotplug.d/ntp/95-{NAME}"
+    for event in (dict(ACTION="stratum", stratum="16"), dict(ACTION="unsync", stratum="16"), dict(ACTION="step", stratum="3"), dict(ACTION="stratum")):
+        board.sh(script, **event)
+        check(f"not yet: {event}", board.exists(clock), False)
+    check("now", (board.sh(script, ACTION="stratum", stratum="3").returncode, board.exists(clock)), (0, True))
+    check("readable to the daemon", (board.root / clock).stat().st_mode & 0o444, 0o444)
+
+    print("-- the WAN comes up")
+    script, pid = f". /etc/hotplug.d/iface/95-{NAME}", board.process.pid
+    board.sh(script, ACTION="ifup", INTERFACE="wan")
+    check("without a jail nothing needs to happen", board.process.pid, pid)
+    board.write("sbin/ujail", "", 0o755)
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("with ujail there is a jail", board.told("jail"), [f"{NAME} ronly"])
+    check("with the paths it needs", board.told("mount"),
+          [f"/etc/{NAME}", f"/var/run/{NAME}", "/etc/ssl", "/etc/hosts", "/etc/resolv.conf"])
+    pid = board.process.pid
+    board.sh(script, ACTION="ifup", INTERFACE="wan")
+    check("the same resolver: nothing happens", board.process.pid, pid)
+    board.write("tmp/resolv.conf", "nameserver 9.9.9.9\n")
+    board.sh(script, ACTION="ifdown", INTERFACE="wan")
+    check("on the way down neither", board.process.pid, pid)
+    board.sh(script, ACTION="ifup", INTERFACE="wan")
+    check("another: the jail is made anew", board.process.pid != pid)
+    board.sh(f"/etc/init.d/{NAME} stop")
+    board.sh(script, ACTION="ifup", INTERFACE="wan")
+    check("a stopped service stays so", board.process, None)
+    (board.root / "sbin/ujail").unlink()
+    board.sh(f"/etc/init.d/{NAME} start")
+
+
+def upgrade_and_removal(board, package, password):
+    print("-- an upgrade, the owner has edited bridge.toml")
+    edited, users_file, starts = board.read(f"etc/{NAME}/bridge.toml"), board.read(f"etc/{NAME}/users.toml"), board.starts
+    with tempfile.TemporaryDirectory() as folder:
+        result = board.install(renewed(package, pathlib.Path(folder)), upgrade=True)
+    check("it succeeds", (result.returncode, result.stderr), (0, ""))
+    check("the owner's file stays", board.read(f"etc/{NAME}/bridge.toml"), edited)
+    check("the new one lies beside it", "# next" in board.read(f"etc/{NAME}/bridge.toml-opkg"))
+    check("the users stay", board.read(f"etc/{NAME}/users.toml"), users_file)
+    check("the service runs again, once", (board.starts, board.process.poll()), (starts + 1, None))
+    check("and lets the node in", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
+    kept = board.read(f"lib/upgrade/keep.d/{NAME}").split()
+    check("sysupgrade keeps configuration, users and secrets", kept, [f"/etc/{NAME}/"])
+
+    print("-- removal")
+    board.remove()
+    check("the service is gone", (board.process, board.exists(f"etc/rc.d/S95{NAME}")), (None, False))
+    left = sorted(str(path.relative_to(board.root)) for path in board.root.rglob(f"*{NAME}*") if path.is_symlink() or path.is_file() or not any(path.iterdir()))
+    check("nothing else is left", left, [])
+    check("what the owner made stays", sorted(path.name for path in (board.root / f"etc/{NAME}").iterdir()),
+          ["bridge.toml", "bridge.toml-opkg", "posts.token", "users.toml"])
+
+
+def main():
+    package, qemu, shell = sys.argv[1:]
+    run("ip", "link", "set", "lo", "up")
+    for address in ("192.168.1.1/24", "fd00:1::1/64"):
+        run("ip", "address", "add", address, "dev", "lo")
+    board = Board(qemu, shell)
+    try:
+        first_boot(board, package)
+        password = users(board)
+        addresses(board, password)
+        configuration(board)
+        hotplug(board)
+        upgrade_and_removal(board, package, password)
+    finally:
+        if failed:
+            print("---- log of the daemon\n" + "".join(board.log))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            board.halt()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if os.environ.get("BOARD_SCRATCH") != "inside":
+    os.execvpe("unshare", ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv],
+               {**os.environ, "BOARD_SCRATCH": "inside"})
+sys.exit(main())
