@@ -337,4 +337,5 @@ def switches(pid):
     return total
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
