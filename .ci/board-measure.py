@@ -39,6 +39,8 @@ LIMITS = {
     "idle for five seconds": (20_000, "instructions"),
     "one message over a kept-alive connection": (400_000, "instructions"),
     "one byte of a 64 KB response": (90, "instructions"),
+    # Waits that end early and are begun again burn the processor without anyone noticing.
+    "waiting 2.5 seconds for a response": (200_000, "instructions"),
     "resident, idle": (4_500, "KB"),
     f"resident, {CLIENTS} clients": (8_000, "KB"),
 }
@@ -51,7 +53,7 @@ listen = ["127.0.0.1:0"]
 [endpoint.origin]
 url = "https://localhost:{port}"
 address = "127.0.0.1"
-roots = "root.pem"
+roots = ["root.pem"]
 max_response = "128KiB"
 [[route]]
 name = "post"
@@ -60,6 +62,12 @@ endpoint = "origin"
 method = "POST"
 path = "/post"
 reply = "replies/{{node}}/post/{{outcome}}"
+[[route]]
+name = "slow"
+topic = "nodes/{{node}}/slow"
+endpoint = "origin"
+path = "/slow"
+reply = "replies/{{node}}/slow/{{outcome}}"
 [[route]]
 name = "large"
 topic = "nodes/{{node}}/large"
@@ -80,7 +88,11 @@ class Origin(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
     def do_GET(self):
-        self.answer(b"x" * LARGE)
+        if self.path == "/slow":
+            time.sleep(2.5)
+            self.answer(b"at last")
+        else:
+            self.answer(b"x" * LARGE)
 
     def do_POST(self):
         self.answer(b"got " + self.rfile.read(int(self.headers["Content-Length"])))
@@ -219,6 +231,7 @@ def instructions(folder, program, plugin):
         assert payload.startswith("reply.too_large - 65"), (topic, payload)
     large()
     figures["one byte of a 64 KB response"] = round((cost(5, large) - message) / LARGE, 1)
+    figures["waiting 2.5 seconds for a response"] = round(cost(1, lambda: node.ask("slow")) - message)
     guest.stop()
     if Origin.suites != {"TLS_CHACHA20_POLY1305_SHA256"}:
         sys.exit(f"measure: without AES instructions ChaCha20 should be chosen, not {Origin.suites}")

@@ -63,7 +63,8 @@ class Board:
 
     def __init__(self, qemu, shell):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="board-"))
-        self.process, self.wanted, self.log, self.starts = None, None, [], 0
+        self.process, self.log, self.starts = None, [], 0
+        self.state, self.state_inode, self.wanted = "", None, None
         for folder in ("bin", "sbin", "usr/bin", "usr/lib/opkg/info", "etc/ssl", "tmp/network", "var/run", "proc", "dev"):
             (self.root / folder).mkdir(parents=True)
         os.chmod(self.root, 0o755)  # the daemon, which is not root, passes through it
@@ -122,23 +123,27 @@ class Board:
 
     # procd
 
-    def told(self, kind, state=None):
-        state = self.read(f"tmp/procd/{NAME}") if state is None and self.exists(f"tmp/procd/{NAME}") else state or ""
-        return [line.split("\t", 1)[1] for line in state.splitlines() if line.startswith(f"{kind}\t")]
+    def told(self, kind):
+        """What procd was told last of one kind."""
+        return [line.split("\t", 1)[1] for line in self.state.splitlines() if line.startswith(f"{kind}\t")]
 
     def procd(self):
-        """Starts, restarts or stops the service if what is wanted, or a watched file, changed."""
-        state = self.read(f"tmp/procd/{NAME}") if self.exists(f"tmp/procd/{NAME}") else ""
-        wanted = None
-        if self.told("instance", state):
-            files = {path: self.checksum(path) for path in self.told("file", state)}
-            wanted = ("\n".join(line for line in state.splitlines() if not line.startswith("trigger")), files)
-        if wanted == self.wanted and (self.process is None or self.process.poll() is None):
+        """If it was told something, starts, restarts or stops the service, as what is wanted changed."""
+        file = self.root / f"tmp/procd/{NAME}"
+        at = file.stat().st_ino if file.exists() else None
+        if at == self.state_inode:
             return
-        self.wanted = wanted
-        self.halt()
-        if wanted:
-            self.launch(self.told("command", state), self.told("user", state)[0], self.told("group", state)[0])
+        before, self.state_inode = self.wanted, at
+        timeout = int((self.told("term_timeout") or [0])[0])
+        self.state = file.read_text() if at else ""
+        files = {path: self.checksum(path) for path in self.told("file")}
+        instance = [line for line in self.state.splitlines() if not line.startswith("trigger\t")]
+        self.wanted = (instance, files) if self.told("instance") else None
+        if self.wanted == before and self.process and self.process.poll() is None:
+            return
+        self.halt(timeout)
+        if self.wanted:
+            self.launch(self.told("command"), self.told("user")[0], self.told("group")[0])
 
     def checksum(self, path):
         file = self.root / path[1:]
@@ -161,12 +166,13 @@ class Board:
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         threading.Thread(target=lambda log, lines: log.extend(iter(lines.readline, "")),
                          args=(self.log, self.process.stdout), daemon=True).start()
+        # A signal before it is ready would end it as it ends any program: not what is tested here.
+        wait_until(lambda: self.said("listening on") or self.process.poll() is not None)
 
-    def halt(self):
+    def halt(self, timeout):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            timeout = self.told("term_timeout", self.wanted[0] if self.wanted else "") or [15]
-            check("SIGTERM ends it in time, exit code 0", self.process.wait(int(timeout[0])), 0)
+            check("SIGTERM ends it in time, exit code 0", self.process.wait(timeout), 0)
         self.process = None
 
     def said(self, text):
@@ -443,7 +449,7 @@ def main():
         if failed:
             print("---- log of the daemon\n" + "".join(board.log))
         with contextlib.suppress(subprocess.TimeoutExpired):
-            board.halt()
+            board.halt(LIMIT)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 
