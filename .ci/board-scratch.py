@@ -378,7 +378,7 @@ def configuration(board):
 
 def hotplug(board):
     print("-- the clock is set")
-    clock, script = f"var/run/{NAME}/clock", f"/etc/hotplug.d/ntp/95-{NAME}"
+    clock, script = f"var/run/{NAME}/clock", f". /etc/hotplug.d/ntp/95-{NAME}"
     for event in (dict(ACTION="stratum", stratum="16"), dict(ACTION="unsync", stratum="16"), dict(ACTION="step", stratum="3"), dict(ACTION="stratum")):
         board.sh(script, **event)
         check(f"not yet: {event}", board.exists(clock), False)

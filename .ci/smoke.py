@@ -164,7 +164,7 @@ reply = "replies/{node}/large/{outcome}"
         if name != "good":
             text += (
                 f'[[route]]\nname = "{name}"\ntopic = "nodes/{{node}}/tls/{name}"\nendpoint = "{name}"\n'
-                f'path = "/posts/1"\nreply = "replies/{{node}}/tls/{name}/{{outcome}}"\n'
+                f'path = "/posts/1"\nselect = "/title"\nreply = "replies/{{node}}/tls/{name}/{{outcome}}"\n'
             )
     (folder / "bridge.toml").write_text(text)
     (folder / "token").write_text("s3cr3t-token\n")
@@ -202,17 +202,18 @@ def command(*arguments, **options):
 def ask_with_mosquitto(port, topic, payload, reply_filter, *options):
     """Publishes with mosquitto_pub and returns the first line mosquitto_sub prints."""
     subscriber = subprocess.Popen(
-        ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-t", reply_filter, "-C", "1", "-W", str(LIMIT),
+        ["stdbuf", "-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-t", reply_filter, "-C", "1", "-W", str(LIMIT),
          "-F", "%t %p", "-d", *options],
         stdout=subprocess.PIPE, text=True,
     )
-    for line in subscriber.stdout:  # -d says when the subscription stands
-        if "SUBACK" in line or "Subscribed" in line:
-            break
-    command("mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-t", topic, "-m", payload, *options, check=True)
-    output, _ = subscriber.communicate(timeout=LIMIT)
-    lines = [l for l in output.splitlines() if l.startswith("replies/")]
-    return lines[0] if lines else output
+    output = []
+    for line in subscriber.stdout:  # until it has its message, or -W ends it
+        output.append(line.rstrip("\n"))
+        if line.startswith("Subscribed"):  # -d says when the subscription stands
+            command("mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-t", topic, "-m", payload, *options, check=True)
+    subscriber.wait(LIMIT)
+    replies = [line for line in output if line.startswith("replies/")]
+    return replies[0] if replies else "\n".join(output)
 
 
 def ask_with_paho(port, topic, payload, response_topic):
