@@ -61,3 +61,9 @@ default_prerm() {
 		"$script" stop
 	done
 }
+
+# A function, since Debian's busybox prefers its own applets to programs. Without a message after
+# its five words of options it logs what comes in.
+logger() {
+	if [ $# -gt 5 ]; then echo "$6"; else cat; fi >> /tmp/logger
+}
