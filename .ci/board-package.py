@@ -16,8 +16,9 @@ import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAME = "mqtt-https-bridge"
-PROGRAM_LIMIT = 3_000_000
-PACKAGE_LIMIT = 1_300_000
+MIB = 1024 * 1024
+PROGRAM_LIMIT = 3 * MIB
+PACKAGE_LIMIT = 13 * MIB // 10
 MAGICS = {b"ustar\x0000": "ustar", b"ustar  \x00": "GNU"}
 FIELDS = ["Package", "Version", "Depends", "SourceName", "License", "LicenseFiles", "Section", "Require-User",
           "SourceDateEpoch", "Architecture", "Installed-Size", "Description"]
