@@ -12,7 +12,7 @@ mod temp_dir;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mqtt_https_bridge::config::{Config, ConfigError, Key, Warning, keys};
+use mqtt_https_bridge::config::{Config, ConfigError, Key, Stamp, Warning, keys};
 use temp_dir::TempDir;
 
 type Loaded = Result<(Config, Vec<Warning>), Vec<ConfigError>>;
@@ -110,10 +110,10 @@ fn the_users_file_is_read_again_by_the_rules_of_the_first_time() {
         Ok(users) => users.iter().map(|user| user.name.to_string()).collect(),
         Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
     };
-    assert_eq!(reader.stamp(), reader.seen());
+    assert_eq!(Stamp::of(reader.file()), reader.seen());
     assert_eq!(read(), ["fixed"]);
     folder.write("users.toml", &user("new"));
-    let first = reader.stamp();
+    let first = Stamp::of(reader.file());
     assert_ne!(first, reader.seen());
     assert_eq!(read(), ["fixed", "new"]);
 
@@ -132,7 +132,7 @@ fn the_users_file_is_read_again_by_the_rules_of_the_first_time() {
     // Of the same size, and perhaps within the same tick of the clock.
     folder.write("next", &user("old"));
     std::fs::rename(folder.path().join("next"), reader.file()).unwrap();
-    assert_ne!(reader.stamp(), first);
+    assert_ne!(Stamp::of(reader.file()), first);
     assert_eq!(read(), ["fixed", "old"]);
 }
 

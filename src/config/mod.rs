@@ -16,6 +16,7 @@ mod secrets;
 mod section;
 mod show;
 mod source;
+mod stamp;
 mod url;
 mod users;
 mod users_reader;
@@ -35,8 +36,9 @@ pub use error::{ConfigError, Origin, Warning};
 pub use keys::{Key, keys};
 pub use password::{HashError, MAX_LANES, MAX_MEMORY, MAX_PASSES, PasswordHash};
 pub use secrets::Environment;
+pub use stamp::Stamp;
 pub use users::{UserFiles, names_in};
-pub use users_reader::{Stamp, UsersReader};
+pub use users_reader::UsersReader;
 
 pub(crate) use secrets::io_cause;
 pub(crate) use show::escape;

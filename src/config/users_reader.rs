@@ -3,12 +3,12 @@
 //! Decides what a change of the file means for the users as a whole. When to look and what
 //! becomes of those who are connected is left to the caller.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::User;
 use super::conflicts::{self, ReplyFilter};
 use super::error::{ConfigError, Report};
+use super::stamp::Stamp;
 use super::users::Users;
 
 /// Reads the users file by the rules that the rest of bridge.toml sets.
@@ -19,27 +19,6 @@ pub struct UsersReader {
     fixed: Users,
     replies: Vec<ReplyFilter>,
     seen: Stamp,
-}
-
-/// What shows that a file was changed or replaced.
-///
-/// The time of the last change of status is part of it: it also tells of new permissions, and
-/// two replacements of one size within a tick of the clock differ in their inode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(Option<(u64, u64, u64, [i64; 4])>);
-
-impl Stamp {
-    fn of(file: &Path) -> Self {
-        Self(std::fs::metadata(file).ok().map(|data| {
-            let times = [
-                data.mtime(),
-                data.mtime_nsec(),
-                data.ctime(),
-                data.ctime_nsec(),
-            ];
-            (data.dev(), data.ino(), data.size(), times)
-        }))
-    }
 }
 
 impl UsersReader {
@@ -68,11 +47,6 @@ impl UsersReader {
     /// Returns the stamp of the file as it was when bridge.toml was read.
     pub fn seen(&self) -> Stamp {
         self.seen
-    }
-
-    /// Returns the stamp of the file as it is; one of its own for a file that is not there.
-    pub fn stamp(&self) -> Stamp {
-        Stamp::of(&self.file)
     }
 
     /// Returns all users: those of bridge.toml and those that the file has now.
