@@ -384,7 +384,7 @@ fn users_are_added_and_listed() {
     let lines: Vec<_> = added.out.lines().collect();
     assert_eq!(
         lines[0],
-        "user `kitchen` added to users.toml; a running bridge takes it over within seconds"
+        "user `kitchen` added to users.toml; a running bridge takes it over at once"
     );
     let password = lines[1]
         .strip_prefix("password, shown this once: ")
@@ -422,7 +422,7 @@ fn users_are_added_and_listed() {
         (garden.code, garden.out.as_str(), garden.err.as_str()),
         (
             Some(0),
-            "user `garden` added to users.toml; a running bridge takes it over within seconds\n",
+            "user `garden` added to users.toml; a running bridge takes it over at once\n",
             ""
         )
     );
@@ -461,7 +461,7 @@ fn users_get_other_passwords_and_are_removed() {
         (removed.code, removed.out.as_str()),
         (
             Some(0),
-            "user `garden` removed from users.toml; a running bridge takes it over within seconds\n"
+            "user `garden` removed from users.toml; a running bridge takes it over at once\n"
         )
     );
     assert_eq!(run(&folder, &["user", "list"]).out, "kitchen\tusers.toml\n");

@@ -222,7 +222,7 @@ impl Editor<'_> {
         }
         writeln!(
             streams.out,
-            "{what}; a running bridge takes it over within seconds"
+            "{what}; a running bridge takes it over at once"
         )?;
         print(streams.out)?;
         if let Err(errors) = crate::config::Config::load(self.config) {

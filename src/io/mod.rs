@@ -10,3 +10,4 @@ pub(crate) mod password;
 pub(crate) mod signal;
 pub(crate) mod tls;
 pub(crate) mod users_watch;
+pub(crate) mod watch;

@@ -1,46 +1,39 @@
-//! Looks whether the users file has changed, and reads it when it has.
+//! Reads the users file when it has changed.
 //!
 //! What is in the file is for `config` to judge, and what becomes of clients for the hub. A file
 //! with a mistake changes nothing: users that work are worth more than a gateway that locks all
 //! out because of a slip of the pen.
 
-use std::time::Duration;
-
 use log::{error, info};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
-use crate::config::{ConfigError, Stamp, User, UsersReader};
-
-/// A file that did not change for so long is taken as written to its end.
-const SETTLED: Duration = Duration::from_millis(100);
+use super::watch::Watch;
+use crate::config::{ConfigError, User, UsersReader};
 
 /// The users file and how it was when it was last read.
 #[derive(Debug)]
 pub(crate) struct UsersWatch {
     reader: UsersReader,
-    seen: Stamp,
+    watch: Watch,
 }
 
 impl UsersWatch {
     /// Watches from when bridge.toml was read.
     pub(crate) fn new(reader: UsersReader) -> Self {
+        let file = reader.file().to_owned();
         Self {
-            seen: reader.seen(),
+            watch: Watch::new(vec![(file, reader.seen())]),
             reader,
         }
     }
 
-    /// Returns all users if the file has changed since the last look, and is valid.
-    ///
-    /// A look asks the kernel for the file's times and reads nothing. A watch by inotify would
-    /// miss changes behind a link.
-    pub(crate) async fn look(&mut self) -> Option<Vec<User>> {
-        if self.reader.stamp() == self.seen {
-            return None;
-        }
-        // Taken before the file is read: what changes meanwhile is found at the next look.
-        self.seen = settled(&self.reader).await;
+    /// Waits until the file has changed; dropping the future forgets nothing.
+    pub(crate) async fn changed(&mut self) {
+        self.watch.changed().await;
+    }
+
+    /// Returns all users, if the file is valid.
+    pub(crate) async fn read(&self) -> Option<Vec<User>> {
         let reader = self.reader.clone();
         match spawn_blocking(move || reader.read()).await {
             Ok(Ok(users)) => {
@@ -55,17 +48,6 @@ impl UsersWatch {
                 error!("a fault of this program ended the reading of users: {fault}");
                 None
             }
-        }
-    }
-}
-
-/// Waits until nobody writes to the file any more: half of it may be a valid file too.
-async fn settled(reader: &UsersReader) -> Stamp {
-    loop {
-        let stamp = reader.stamp();
-        sleep(SETTLED).await;
-        if reader.stamp() == stamp {
-            return stamp;
         }
     }
 }

@@ -37,10 +37,8 @@ use crate::io::users_watch::UsersWatch;
 
 /// How long closing sessions may take to write their last packets.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How often the users file and addresses that could not be listened on are looked at. The one
-/// thing that wakes an idle gateway, and so both together: tokio's timer wheel takes two or three
-/// wake-ups for each wait.
-const LOOK: Duration = Duration::from_secs(4);
+/// How often addresses that could not be listened on are tried again.
+const RETRY: Duration = Duration::from_secs(4);
 /// Outcomes that are handled before the clients get a turn.
 const BATCH: usize = 64;
 
@@ -142,8 +140,11 @@ async fn watch(shared: Rc<Shared>) {
 /// Takes over users that changed, and opens and closes listeners accordingly.
 async fn keep(mut users: UsersWatch, mut doors: Doors, shared: Rc<Shared>) {
     loop {
-        tokio::time::sleep(LOOK).await;
-        if let Some(users) = users.look().await {
+        let has_changed = tokio::select! {
+            () = users.changed() => true,
+            () = tokio::time::sleep(RETRY), if doors.wait_for_addresses() => false,
+        };
+        if has_changed && let Some(users) = users.read().await {
             guard(&shared, "the replacement of users", || {
                 shared.replace_users(users);
                 info!("who may connect: {}", shared.logins().describe());

@@ -116,6 +116,12 @@ impl Doors {
         }
     }
 
+    /// Returns whether there are listeners to try again.
+    pub(crate) fn wait_for_addresses(&self) -> bool {
+        let mut doors = self.doors.iter();
+        doors.any(|door| matches!(door.state, State::Failing(_)))
+    }
+
     fn tell_what_is_closed(&self) {
         if self.network || !self.doors.iter().any(|door| is_network(door.address)) {
             return;
