@@ -87,6 +87,8 @@ pub enum Ended {
     KeepAlive,
     /// Bytes that are not MQTT.
     Malformed,
+    /// A packet that MQTT does not allow there.
+    Protocol,
     /// A packet larger than [`Limits::max_packet`].
     TooLarge,
     /// The gateway stops.
@@ -185,6 +187,7 @@ impl Hub {
             Ended::Lost => None,
             Ended::KeepAlive => Some(reason::KEEP_ALIVE_TIMEOUT),
             Ended::Malformed => Some(reason::MALFORMED),
+            Ended::Protocol => Some(reason::PROTOCOL_ERROR),
             Ended::TooLarge => Some(reason::PACKET_TOO_LARGE),
             Ended::Stopping => Some(reason::SHUTTING_DOWN),
         };

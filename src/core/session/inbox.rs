@@ -201,6 +201,12 @@ impl Inbox {
 }
 
 fn parse(text: &str) -> Result<Topic, Violation> {
+    if text.is_empty() {
+        return Err(Violation(
+            reason::PROTOCOL_ERROR,
+            "published without a topic",
+        ));
+    }
     if is_too_deep(text) {
         return Err(Violation(
             reason::TOPIC_INVALID,

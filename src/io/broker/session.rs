@@ -151,7 +151,7 @@ async fn refuse_undecoded(
 ) {
     let (what, answer) = match error {
         // Whoever does not speak MQTT gets no answer in it (MQTT-3.1.4-1).
-        DecodeError::Malformed(what) => (what, None),
+        DecodeError::Malformed(what) | DecodeError::Protocol(what) => (what, None),
         DecodeError::TooLarge => ("a CONNECT over the packet limit", None),
         DecodeError::UnsupportedVersion(form) => (
             "an MQTT version that is not spoken here",
@@ -359,9 +359,10 @@ impl Session<'_> {
     fn give_up(&self, error: DecodeError) -> Ended {
         let (what, ended) = match error {
             DecodeError::Malformed(what) => (what, Ended::Malformed),
+            DecodeError::Protocol(what) => (what, Ended::Protocol),
             DecodeError::TooLarge => ("a packet over the limit", Ended::TooLarge),
             DecodeError::UnsupportedVersion(_) | DecodeError::UnsupportedAuthentication => {
-                ("a second CONNECT", Ended::Malformed)
+                ("a second CONNECT", Ended::Protocol)
             }
         };
         self.note(what);

@@ -40,6 +40,7 @@ impl Allowed {
     }
 }
 
+const SUBSCRIPTION_IDENTIFIER: u8 = 11;
 const USER_PROPERTY: u8 = 38;
 const AUTHENTICATION_METHOD: u8 = 21;
 
@@ -47,8 +48,7 @@ const AUTHENTICATION_METHOD: u8 = 21;
 pub(super) const CONNECT: Allowed = Allowed::of(&[17, 33, 39, 34, 25, 23, USER_PROPERTY, 21, 22]);
 /// Properties of a will (§3.1.3.2).
 pub(super) const WILL: Allowed = Allowed::of(&[24, 1, 2, 3, 8, 9, USER_PROPERTY]);
-// A client never sends a Subscription Identifier with PUBLISH (MQTT-3.3.4-6).
-const PUBLISH: Allowed = Allowed::of(&[1, 2, 35, 8, 9, USER_PROPERTY, 3]);
+const PUBLISH: Allowed = Allowed::of(&[1, 2, 35, 8, 9, 11, USER_PROPERTY, 3]);
 const SUBSCRIBE: Allowed = Allowed::of(&[11, USER_PROPERTY]);
 const UNSUBSCRIBE: Allowed = Allowed::of(&[USER_PROPERTY]);
 const ACKNOWLEDGE: Allowed = Allowed::of(&[31, USER_PROPERTY]);
@@ -62,14 +62,16 @@ pub(super) fn packet(version: Version, frame: Frame, body: &[u8]) -> Result<Seen
     let mut seen = Seen::default();
     let v5 = version == Version::V5;
     match frame.kind {
-        Kind::Connect => return Err(DecodeError::Malformed("a second CONNECT")),
+        Kind::Connect => return Err(DecodeError::Protocol("a second CONNECT")),
         Kind::Publish => {
             fields.block()?;
             if frame.flags & 0b110 != 0 {
                 seen.packet_id = fields.packet_id()?;
             }
-            if v5 {
-                fields.properties(PUBLISH)?;
+            // It is the broker's to add (MQTT-3.3.4-6).
+            if v5 && fields.property_block(PUBLISH)? & (1 << SUBSCRIPTION_IDENTIFIER) != 0 {
+                let what = "a Subscription Identifier in PUBLISH";
+                return Err(DecodeError::Protocol(what));
             }
             return Ok(seen);
         }
@@ -101,11 +103,16 @@ fn subscribe(fields: &mut Fields<'_>, v5: bool) -> Result<u16, DecodeError> {
         fields.properties(SUBSCRIBE)?;
     }
     let reserved = if v5 { 0b1100_0000 } else { 0b1111_1100 };
+    at_least_one(fields)?;
     loop {
-        fields.block()?;
+        fields.text()?;
         let options = fields.byte()?;
-        if options & reserved != 0 || options & 3 == 3 || (options >> 4) & 3 == 3 {
-            return Err(DecodeError::Malformed("wrong subscription options"));
+        if options & reserved != 0 {
+            let what = "reserved subscription options";
+            return Err(DecodeError::Malformed(what));
+        }
+        if options & 3 == 3 || (options >> 4) & 3 == 3 {
+            return Err(DecodeError::Protocol("wrong subscription options"));
         }
         if fields.is_empty() {
             return Ok(packet_id);
@@ -118,11 +125,21 @@ fn unsubscribe(fields: &mut Fields<'_>, v5: bool) -> Result<u16, DecodeError> {
     if v5 {
         fields.properties(UNSUBSCRIBE)?;
     }
+    at_least_one(fields)?;
     loop {
-        fields.block()?;
+        fields.text()?;
         if fields.is_empty() {
             return Ok(packet_id);
         }
+    }
+}
+
+/// Checks that there is a filter (MQTT-3.8.3-2, MQTT-3.10.3-2).
+fn at_least_one(fields: &Fields<'_>) -> Result<(), DecodeError> {
+    if fields.is_empty() {
+        Err(DecodeError::Protocol("no topic filter"))
+    } else {
+        Ok(())
     }
 }
 
@@ -231,7 +248,7 @@ impl<'a> Fields<'a> {
                 ));
             }
             if bit & seen != 0 && identifier != USER_PROPERTY {
-                return Err(DecodeError::Malformed("a property that stands twice"));
+                return Err(DecodeError::Protocol("a property that stands twice"));
             }
             seen |= bit;
             block.property(identifier)?;
@@ -245,12 +262,13 @@ impl<'a> Fields<'a> {
             // Payload Format Indicator, Request Problem and Request Response Information.
             1 | 23 | 25 => self.byte()? <= 1,
             2 | 17 | 24 => self.four_bytes().map(|_| true)?,
-            // Content Type, Response Topic, Authentication Method, Reason String.
-            3 | 8 | AUTHENTICATION_METHOD | 31 => self.text().map(|_| true)?,
+            // Content Type, Authentication Method, Reason String.
+            3 | AUTHENTICATION_METHOD | 31 => self.text().map(|_| true)?,
+            // Response Topic (MQTT-3.3.2-14).
+            8 => !self.text()?.contains(['+', '#']),
             // Correlation Data, Authentication Data.
             9 | 22 => self.block().map(|_| true)?,
-            // Subscription Identifier.
-            11 => {
+            SUBSCRIPTION_IDENTIFIER => {
                 let (value, digits) = variable_integer(self.rest)?.ok_or(SHORT)?;
                 self.take(digits)?;
                 value != 0
@@ -263,14 +281,14 @@ impl<'a> Fields<'a> {
                 self.text()?;
                 self.text().map(|_| true)?
             }
-            // Maximum Packet Size.
-            39 => self.four_bytes()? != 0,
+            // Maximum Packet Size; less than the shortest CONNACK is of no use to anybody.
+            39 => self.four_bytes()? >= 5,
             _ => false,
         };
         if good {
             Ok(())
         } else {
-            Err(DecodeError::Malformed("a property's value is out of range"))
+            Err(DecodeError::Protocol("a property's value is out of range"))
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn normalise(body: &[u8]) -> Result<Normal, DecodeError> {
         if version == Version::V5 {
             fields.properties(WILL)?;
         }
-        fields.block()?; // Will Topic
+        fields.text()?; // Will Topic
         fields.block()?; // Will Payload
     }
     let kept = after_flags.len() - fields.remainder().len();

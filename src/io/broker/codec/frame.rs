@@ -48,8 +48,8 @@ pub(super) fn parse(
     let Some((&first, rest)) = buffer.split_first() else {
         return Ok(None);
     };
-    let kind = kind(first >> 4)?;
     let flags = first & 0x0F;
+    let kind = kind(first >> 4, flags, version)?;
     check_flags(kind, flags, version)?;
     let Some((length, digits)) = variable_integer(rest)? else {
         return Ok(None);
@@ -83,7 +83,7 @@ pub(super) fn variable_integer(bytes: &[u8]) -> Result<Option<(usize, usize)>, D
     Ok(None)
 }
 
-fn kind(number: u8) -> Result<Kind, DecodeError> {
+fn kind(number: u8, flags: u8, version: Version) -> Result<Kind, DecodeError> {
     Ok(match number {
         1 => Kind::Connect,
         3 => Kind::Publish,
@@ -95,6 +95,12 @@ fn kind(number: u8) -> Result<Kind, DecodeError> {
         10 => Kind::Unsubscribe,
         12 => Kind::PingReq,
         14 => Kind::Disconnect,
+        // Nobody is let in with an Authentication Method, so nobody may send it (MQTT-4.12.0-7).
+        15 if version == Version::V5 && flags == 0 => {
+            return Err(DecodeError::Protocol(
+                "AUTH without an Authentication Method",
+            ));
+        }
         _ => {
             return Err(DecodeError::Malformed(
                 "a packet type that clients do not send",

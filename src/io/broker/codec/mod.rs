@@ -21,8 +21,10 @@ use crate::core::packet::{Connect, Incoming, Outgoing, Version};
 /// Why bytes from a client are not a packet that may be acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DecodeError {
-    /// They break the layout or a rule of MQTT; says which, for the log.
+    /// They do not have the layout of MQTT; says how, for the log.
     Malformed(&'static str),
+    /// They have it, and break a rule that MQTT 5 calls a Protocol Error (§4.13).
+    Protocol(&'static str),
     /// The fixed header announces more than the limit.
     TooLarge,
     /// A CONNECT of a version that is not spoken here; to be refused in the form of this one.

@@ -124,7 +124,9 @@ fn empty_user_name_and_password_count_as_none() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table")]
 fn connect_that_breaks_a_rule_is_refused() {
-    use DecodeError::{Malformed, TooLarge, UnsupportedAuthentication, UnsupportedVersion};
+    use DecodeError::{
+        Malformed, Protocol, TooLarge, UnsupportedAuthentication, UnsupportedVersion,
+    };
     let overrun = Malformed("a field that runs over the end of the packet");
     let cases = [
         (
@@ -194,7 +196,7 @@ fn connect_that_breaks_a_rule_is_refused() {
         ),
         (
             framed(0x10, b"\0\x04MQTT\x05\x02\0\0\x03\x21\0\0\0\x01a"),
-            Malformed("a property's value is out of range"),
+            Protocol("a property's value is out of range"),
             "Receive Maximum 0",
         ),
         (
@@ -202,7 +204,7 @@ fn connect_that_breaks_a_rule_is_refused() {
                 0x10,
                 b"\0\x04MQTT\x05\x02\0\0\x06\x21\0\x01\x21\0\x01\0\x01a",
             ),
-            Malformed("a property that stands twice"),
+            Protocol("a property that stands twice"),
             "§2.2.2.2",
         ),
         (
@@ -442,7 +444,12 @@ fn packet_that_breaks_a_rule_is_refused() {
             "SUBACK",
         ),
         (Version::V3_1_1, vec![0xD0, 0], sent_by_servers, "PINGRESP"),
-        (Version::V5, vec![0xF0, 0], sent_by_servers, "AUTH"),
+        (
+            Version::V5,
+            vec![0xF0, 0],
+            "AUTH without an Authentication Method",
+            "MQTT-4.12.0-7",
+        ),
         (Version::V3_1_1, vec![0x00, 0], sent_by_servers, "type 0"),
         (
             Version::V3_1_1,
@@ -513,8 +520,14 @@ fn packet_that_breaks_a_rule_is_refused() {
         (
             Version::V3_1_1,
             framed(0x82, b"\0\x01"),
-            overrun,
-            "SUBSCRIBE without filter",
+            "no topic filter",
+            "MQTT-3.8.3-3",
+        ),
+        (
+            Version::V3_1_1,
+            framed(0x82, b"\0\x01\0\x02a\0\0"),
+            "a NUL character in text",
+            "MQTT-1.5.3-2",
         ),
         (
             Version::V3_1_1,
@@ -537,7 +550,7 @@ fn packet_that_breaks_a_rule_is_refused() {
         (
             Version::V3_1_1,
             framed(0x82, b"\0\x01\0\x01a\x05"),
-            "wrong subscription options",
+            "reserved subscription options",
             "No Local in 3.1.1",
         ),
         (
@@ -555,8 +568,8 @@ fn packet_that_breaks_a_rule_is_refused() {
         (
             Version::V3_1_1,
             framed(0xA2, b"\0\x01"),
-            overrun,
-            "UNSUBSCRIBE without filter",
+            "no topic filter",
+            "MQTT-3.10.3-2",
         ),
         (
             Version::V3_1_1,
@@ -603,8 +616,14 @@ fn packet_that_breaks_a_rule_is_refused() {
         (
             Version::V5,
             framed(0x30, b"\0\x01a\x02\x0b\x01"),
-            "a property that does not belong there",
+            "a Subscription Identifier in PUBLISH",
             "MQTT-3.3.4-6",
+        ),
+        (
+            Version::V5,
+            framed(0x30, b"\0\x01a\x06\x08\0\x03r/+"),
+            "a property's value is out of range",
+            "MQTT-3.3.2-14",
         ),
         (
             Version::V5,
@@ -637,8 +656,21 @@ fn packet_that_breaks_a_rule_is_refused() {
             "no property length",
         ),
     ];
+    let protocol_errors = [
+        "AUTH without an Authentication Method",
+        "a Subscription Identifier in PUBLISH",
+        "a property that stands twice",
+        "a property's value is out of range",
+        "a second CONNECT",
+        "no topic filter",
+        "wrong subscription options",
+    ];
     for (version, bytes, error, why) in cases {
-        let error = DecodeError::Malformed(error);
+        let error = if protocol_errors.contains(&error) {
+            DecodeError::Protocol(error)
+        } else {
+            DecodeError::Malformed(error)
+        };
         assert_eq!(decoded(version, &bytes), Err(error), "{why}: {bytes:02x?}");
     }
 }
