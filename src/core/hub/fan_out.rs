@@ -16,6 +16,8 @@ pub(super) struct Match {
     qos: QoS,
     retain_as_published: bool,
     id: Option<u32>,
+    /// It is a member's of a shared subscription, which gets a copy of its own (§4.8.2).
+    shared: bool,
 }
 
 /// Room for matches that is kept between publishes.
@@ -37,7 +39,8 @@ impl Hub {
         let mut matches = std::mem::take(&mut self.matches);
         self.find_matches(message, publisher, &mut matches);
         let expires = message.expires(now);
-        for copies in matches.chunk_by(|a, b| a.session == b.session) {
+        let together = |a: &Match, b: &Match| a.session == b.session && !a.shared && !b.shared;
+        for copies in matches.chunk_by(together) {
             self.deliver(message, copies, expires, now);
         }
         matches.clear();
@@ -60,7 +63,7 @@ impl Hub {
         };
         let topic = message.topic.as_str();
         self.subscriptions
-            .visit(topic, &is_connected, &mut |session, held| {
+            .visit(topic, &is_connected, &mut |session, held, shared| {
                 if held.no_local && publisher == Some(session) {
                     return;
                 }
@@ -69,13 +72,14 @@ impl Hub {
                     qos: held.qos,
                     retain_as_published: held.retain_as_published,
                     id: held.id,
+                    shared,
                 });
             });
-        matches.sort_by_key(|own| own.session);
+        matches.sort_by_key(|own| (own.session, own.shared));
     }
 
-    /// Gives one session its copy: at the highest QoS of its subscriptions, with all their
-    /// identifiers (§3.3.4).
+    /// Gives one session its copy: at the highest QoS of its overlapping subscriptions, with all
+    /// their identifiers (§3.3.4).
     fn deliver(
         &mut self,
         message: &Message,

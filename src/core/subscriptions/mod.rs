@@ -141,22 +141,23 @@ impl Subscriptions {
         removed
     }
 
-    /// Calls `found` with each subscription that the topic reaches: of a group, one member's.
+    /// Calls `found` with each subscription that the topic reaches, and whether it is a shared one:
+    /// of a group, one member's.
     ///
     /// Members take turns; one who is not `connected` gets a turn only where nobody is.
     pub(crate) fn visit(
         &mut self,
         topic: &str,
         connected: &dyn Fn(SessionId) -> bool,
-        found: &mut dyn FnMut(SessionId, &Subscription),
+        found: &mut dyn FnMut(SessionId, &Subscription, bool),
     ) {
         self.tree.visit(topic, &mut |holders| {
             for (session, subscription) in &holders.members {
-                found(*session, subscription);
+                found(*session, subscription, false);
             }
             for group in &mut holders.groups {
                 if let Some((session, subscription)) = group.choose(connected) {
-                    found(*session, subscription);
+                    found(*session, subscription, true);
                 }
             }
         });
@@ -252,7 +253,7 @@ mod tests {
 
     fn holders(subscriptions: &mut Subscriptions, topic: &str) -> Vec<usize> {
         let mut found = Vec::new();
-        subscriptions.visit(topic, &|_| true, &mut |session, _| found.push(session.0));
+        subscriptions.visit(topic, &|_| true, &mut |session, _, _| found.push(session.0));
         found.sort_unstable();
         found
     }
@@ -285,7 +286,7 @@ mod tests {
             let mut found = Vec::new();
             for _ in 0..4 {
                 let is_there = |session: SessionId| present.contains(&session.0);
-                subscriptions.visit("t", &is_there, &mut |session, _| found.push(session.0));
+                subscriptions.visit("t", &is_there, &mut |session, _, _| found.push(session.0));
             }
             found
         };

@@ -41,6 +41,18 @@ fn overlapping_subscriptions_get_one_copy_with_all_identifiers() {
 }
 
 #[test]
+fn a_shared_subscription_gets_a_copy_of_its_own() {
+    let mut s = Scenario::new();
+    let (p, id) = (s.join(v4("p")), s.join(v5("a")));
+    s.send(id, subscribe_with("t", Some(1), options(Q0)));
+    s.send(id, subscribe_with("$share/g/t", Some(2), options(Q1)));
+    s.send(id, subscribe_with("$share/h/t", Some(3), options(Q0)));
+    s.packets(id);
+    s.send(p, publish("t", "x", Q1, 1));
+    assert_eq!(s.packets(id), ["t=x q0 [1]", "t=x q1 #1 [2]", "t=x q0 [3]"]);
+}
+
+#[test]
 fn no_local_keeps_ones_own_messages_away_unless_another_filter_wants_them() {
     let no_local = SubscribeOptions {
         no_local: true,
@@ -131,7 +143,7 @@ fn a_group_and_an_ordinary_subscription_both_get_the_message() {
     s.subscribe(b, "t", Q0);
     s.send(a, publish("t", "x", Q0, 0));
     assert_eq!(s.packets(a), ["t=x q0"]);
-    assert_eq!(s.packets(b), ["t=x q0"], "one copy for each session");
+    assert_eq!(s.packets(b), ["t=x q0"; 2], "§4.8.2: one for each");
 }
 
 #[test]
