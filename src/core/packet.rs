@@ -181,6 +181,12 @@ impl Delivery {
     }
 }
 
+/// Returns the size of a SUBACK or UNSUBACK of MQTT 5 with so many reason codes.
+pub(crate) const fn answer_bytes(codes: usize) -> usize {
+    let rest = 3 + codes;
+    1 + varint_bytes(rest) + rest
+}
+
 /// Returns the length of a Variable Byte Integer (§1.5.5).
 const fn varint_bytes(value: usize) -> usize {
     match value {
@@ -273,6 +279,23 @@ pub struct Grant {
     pub topic_alias_maximum: u16,
     /// Whether `$share` is supported.
     pub shared_subscriptions: bool,
+}
+
+impl Grant {
+    /// Returns the size of the CONNACK with it in bytes, to compare with a client's Maximum Packet
+    /// Size (MQTT-3.1.2-24).
+    pub fn wire_bytes(&self) -> usize {
+        let client_id = self.client_id.as_ref().map_or(0, |id| 3 + id.len());
+        let properties = client_id
+            + self.session_expiry.map_or(0, |_| 5)
+            + self.keep_alive.map_or(0, |_| 3)
+            + if self.receive_maximum > 0 { 3 } else { 0 }
+            + if self.maximum_packet > 0 { 5 } else { 0 }
+            + if self.topic_alias_maximum > 0 { 3 } else { 0 }
+            + if self.shared_subscriptions { 0 } else { 2 };
+        let rest = 2 + varint_bytes(properties) + properties;
+        1 + varint_bytes(rest) + rest
+    }
 }
 
 /// MQTT 5 reason codes (§2.4) that this broker uses.

@@ -39,6 +39,13 @@ impl Hub {
         now: Instant,
     ) -> Result<(), Refusal> {
         let assigned = self.name_client(&mut connect)?;
+        let grant = grant(assigned, self.limits.max_packet);
+        let maximum_packet = connect.maximum_packet;
+        let maximum_packet = maximum_packet.and_then(|max| usize::try_from(max).ok());
+        if maximum_packet.is_some_and(|largest| grant.wire_bytes() > largest) {
+            let why = "the packets it takes are too small for a CONNACK";
+            return Err(refusal(reason::PACKET_TOO_LARGE, why));
+        }
         let known = self.sessions.find(&connect.client_id);
         let holder = known.and_then(|session| self.sessions.get(session));
         if holder.is_some_and(|session| session.user != who.user) {
@@ -79,12 +86,12 @@ impl Hub {
             }
             own.will = will;
             own.expiry = connect.session_expiry;
-            own.maximum_packet = connect.maximum_packet;
+            own.maximum_packet = maximum_packet;
             own.link = Link::Up(connection);
             own.control.push(Outgoing::ConnAck(ConnAck {
                 session_present,
                 reason: reason::SUCCESS,
-                grant: Some(grant(assigned, self.limits.max_packet)),
+                grant: Some(grant),
             }));
             wake(own, &mut self.effects);
         }

@@ -17,7 +17,7 @@ impl Hub {
         session: SessionId,
         packet: &Subscribe,
     ) -> Result<(), Violation> {
-        check(packet.packet_id, packet.filters.is_empty())?;
+        self.check(session, packet.packet_id, packet.filters.len())?;
         let mut reasons = Vec::with_capacity(packet.filters.len());
         for (text, options) in &packet.filters {
             reasons.push(self.subscribe_to(session, (text, *options), packet.id)?);
@@ -34,7 +34,7 @@ impl Hub {
         session: SessionId,
         packet: &Unsubscribe,
     ) -> Result<(), Violation> {
-        check(packet.packet_id, packet.filters.is_empty())?;
+        self.check(session, packet.packet_id, packet.filters.len())?;
         let filters = packet.filters.iter();
         let reasons = filters
             .map(|text| self.unsubscribe_from(session, text))
@@ -42,6 +42,23 @@ impl Hub {
         self.answer(session, |_| {
             Some(Outgoing::UnsubAck(packet.packet_id, reasons))
         });
+        Ok(())
+    }
+
+    fn check(&self, session: SessionId, packet_id: u16, filters: usize) -> Result<(), Violation> {
+        if packet_id == 0 {
+            let what = "used packet identifier 0";
+            return Err(Violation(reason::PROTOCOL_ERROR, what));
+        }
+        if filters == 0 {
+            let what = "sent a SUBSCRIBE or UNSUBSCRIBE without a filter";
+            return Err(Violation(reason::PROTOCOL_ERROR, what));
+        }
+        let own = self.sessions.get(session);
+        if own.is_some_and(|own| !own.takes_answer(filters)) {
+            let what = "sent more filters in one packet than it takes the answer to";
+            return Err(Violation(reason::PACKET_TOO_LARGE, what));
+        }
         Ok(())
     }
 
@@ -109,18 +126,6 @@ impl Hub {
         wake(own, &mut self.effects);
         reason::SUCCESS
     }
-}
-
-fn check(packet_id: u16, is_empty: bool) -> Result<(), Violation> {
-    if packet_id == 0 {
-        let what = "used packet identifier 0";
-        return Err(Violation(reason::PROTOCOL_ERROR, what));
-    }
-    if is_empty {
-        let what = "sent a SUBSCRIBE or UNSUBSCRIBE without a filter";
-        return Err(Violation(reason::PROTOCOL_ERROR, what));
-    }
-    Ok(())
 }
 
 fn has_room(session: &Session, filter: &Filter) -> bool {

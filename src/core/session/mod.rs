@@ -15,7 +15,7 @@ use crate::core::access::{Grants, Hearing};
 use crate::core::bridge::Publisher;
 use crate::core::hub::ConnectionId;
 use crate::core::message::Message;
-use crate::core::packet::{Outgoing, Version};
+use crate::core::packet::{Outgoing, Version, answer_bytes};
 use crate::core::retained::Retained;
 use crate::core::subscriptions::Filter;
 
@@ -59,7 +59,7 @@ pub(crate) struct Session {
     /// Packets that go before publishes.
     pub(crate) control: Control,
     /// The client's Maximum Packet Size, as of its latest connection.
-    pub(crate) maximum_packet: Option<u32>,
+    pub(crate) maximum_packet: Option<usize>,
     /// The connection, or since when there is none.
     pub(crate) link: Link,
 }
@@ -150,6 +150,12 @@ impl Session {
         }
     }
 
+    /// Returns whether the client takes an answer with so many reason codes (MQTT-3.1.2-24).
+    pub(crate) fn takes_answer(&self, codes: usize) -> bool {
+        let largest = self.maximum_packet;
+        largest.is_none_or(|largest| answer_bytes(codes) <= largest)
+    }
+
     /// Describes the session as the publisher of a message.
     pub(crate) fn publisher(&self, message: &Message) -> Publisher {
         let properties = message.properties.as_ref();
@@ -158,9 +164,7 @@ impl Session {
             client: Arc::clone(&self.client),
             user: self.user.clone(),
             reply_packet: self.reply_packet,
-            maximum_packet: self
-                .maximum_packet
-                .and_then(|max| usize::try_from(max).ok()),
+            maximum_packet: self.maximum_packet,
             hearing: response.map_or(Hearing::Deny, |topic| self.grants.hearing(topic)),
         }
     }
@@ -187,9 +191,7 @@ impl Session {
         Some(Terms {
             version: connection.version,
             window: connection.window.into(),
-            maximum_packet: self
-                .maximum_packet
-                .and_then(|max| usize::try_from(max).ok()),
+            maximum_packet: self.maximum_packet,
         })
     }
 }

@@ -3,6 +3,22 @@
 use super::*;
 
 #[test]
+fn a_client_that_takes_no_connack_is_refused() {
+    // 1 + 1 + 2 + 1 + 3 + 5 + 3: type, length, flags and code, properties.
+    for (client, maximum_packet, fits) in [("a", 16, true), ("a", 15, false), ("", 39, false)] {
+        let mut s = Scenario::new();
+        let connect = Connect {
+            maximum_packet: Some(maximum_packet),
+            ..v5(client)
+        };
+        let id = s.connect(connect, &anyone());
+        let code = if fits { 0 } else { reason::PACKET_TOO_LARGE };
+        assert!(matches!(s.packet(id), Some(Outgoing::ConnAck(ack)) if ack.reason == code));
+        assert_eq!(s.closed.contains(&id), !fits);
+    }
+}
+
+#[test]
 fn connack_says_whether_a_session_was_there() {
     let mut s = Scenario::new();
     let cases = [

@@ -412,18 +412,18 @@ fn drops_are_reported_at_the_latest_when_the_session_ends() {
 fn a_packet_that_the_client_cannot_take_is_dropped_and_reported() {
     let mut s = Scenario::new();
     let p = s.join(v4("p"));
-    // 1 + 1 + (2 + 1) + 2 + 1 + 3: type, length, topic, packet identifier, properties, payload.
-    for (maximum_packet, fits) in [(11, true), (10, false)] {
+    // 1 + 1 + (2 + 1) + 2 + 1 + 12: type, length, topic, packet identifier, properties, payload.
+    for (maximum_packet, fits) in [(20, true), (19, false)] {
         let id = s.join(Connect {
             maximum_packet: Some(maximum_packet),
             ..v5("a")
         });
         s.subscribe(id, "t", Q1);
-        s.send(p, publish("t", "123", Q1, 1));
+        s.send(p, publish("t", "123456789012", Q1, 1));
         s.send(p, publish("t", "1", Q1, 2));
         s.packets(p);
         let expected: &[&str] = if fits {
-            &["t=123 q1 #1", "t=1 q1 #2"]
+            &["t=123456789012 q1 #1", "t=1 q1 #2"]
         } else {
             &["t=1 q1 #1"]
         };

@@ -47,7 +47,7 @@ fn connect() -> impl Strategy<Value = Connect> {
         Just(Version::V3_1_1),
         Just(Version::V5)
     ];
-    let maximum_packet = proptest::option::of(8..40_u32);
+    let maximum_packet = proptest::option::of(16..60_u32);
     let will = proptest::option::of(will());
     (
         version,

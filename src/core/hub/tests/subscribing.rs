@@ -89,6 +89,26 @@ fn a_packet_without_filters_ends_the_connection() {
 }
 
 #[test]
+fn an_answer_larger_than_the_client_takes_is_not_sent() {
+    let mut s = Scenario::new();
+    // 1 + 1 + 2 + 1: type, length, packet identifier, properties; then a reason code each.
+    for (count, fits) in [(11, true), (12, false)] {
+        let id = s.join(Connect {
+            maximum_packet: Some(16),
+            ..v5("a")
+        });
+        let filters: Vec<_> = (0..count).map(|number| format!("t/{number}")).collect();
+        let filters: Vec<_> = filters.iter().map(|own| (own.as_str(), Q0)).collect();
+        s.send(id, subscribe(1, &filters));
+        if fits {
+            assert!(s.packets(id)[0].starts_with("suback"));
+        } else {
+            assert_eq!(s.packets(id), ["disconnect 0x95"]);
+        }
+    }
+}
+
+#[test]
 fn no_local_on_a_shared_subscription_ends_the_connection() {
     let mut s = Scenario::new();
     let id = s.join(v5("a"));

@@ -959,3 +959,32 @@ proptest! {
         prop_assert_eq!(read_ids, if v5 { ids } else { vec![] });
     }
 }
+
+#[test]
+fn the_size_of_a_connack_is_what_is_written() {
+    let least = Grant {
+        receive_maximum: 64,
+        maximum_packet: 65_536,
+        topic_alias_maximum: 16,
+        shared_subscriptions: true,
+        ..Grant::default()
+    };
+    let most = Grant {
+        client_id: Some("a".repeat(100)),
+        session_expiry: Some(1),
+        keep_alive: Some(1),
+        shared_subscriptions: false,
+        ..least.clone()
+    };
+    for grant in [Grant::default(), least, most] {
+        let expected = grant.wire_bytes();
+        let connack = ConnAck {
+            session_present: false,
+            reason: reason::SUCCESS,
+            grant: Some(grant),
+        };
+        let mut bytes = BytesMut::new();
+        encode(Version::V5, Outgoing::ConnAck(connack), &mut bytes);
+        assert_eq!(bytes.len(), expected);
+    }
+}
