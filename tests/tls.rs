@@ -230,17 +230,19 @@ fn bad_chains(world: &World) -> Vec<Case> {
         world.case(
             "intermediate not sent",
             us.without_intermediate(names),
-            "error: tls.unknown_issuer - issuer not known: CN=test intermediate",
+            "error: tls.unknown_issuer - issuer not known: CN=test intermediate, and the server \
+             sent no intermediate",
         ),
         world.case(
             "broken signature",
             us.broken_signature(names),
-            "error: tls.unknown_issuer - not signed by the key of CN=test root",
+            "error: tls.bad_certificate - broken signature: not made with the key of CN=test \
+             intermediate",
         ),
         world.case(
             "weak signature",
             us.weak_signature(names),
-            "error: tls.weak - signed with an algorithm that is not accepted",
+            "error: tls.weak - its signature is ECDSA with SHA-224, which is too weak",
         ),
         world.case(
             "self-signed",
@@ -273,7 +275,8 @@ fn bad_chains(world: &World) -> Vec<Case> {
         world.case(
             "longer than a handshake message may be",
             us.good(&many),
-            "error: tls.handshake - handshake payload too large",
+            "error: tls.handshake - handshake payload too large: more than 64 KiB, as of \
+             certificates",
         ),
         world.case(
             "CA as leaf",
@@ -293,7 +296,7 @@ fn bad_chains(world: &World) -> Vec<Case> {
         trusting_itself(world.case(
             "CA as leaf, trusted itself, for clients",
             self_signed_ca_for_clients(names),
-            "error: tls.bad_certificate - not meant for servers",
+            "error: tls.bad_certificate - not meant for servers but for clients",
         )),
         Case {
             roots: self_signed(names, true).leaf_pem(),
@@ -306,19 +309,20 @@ fn bad_chains(world: &World) -> Vec<Case> {
         world.case(
             "for clients",
             us.for_clients(names),
-            "error: tls.bad_certificate - not meant for servers",
+            "error: tls.bad_certificate - not meant for servers but for clients",
         ),
         world.case(
             "unknown critical extension",
             us.critical_extension(names),
-            "error: tls.bad_certificate - unknown critical extension",
+            "error: tls.bad_certificate - unknown critical extension 2.5.29.4711",
         ),
         Case {
             roots: narrow.root_pem(),
             ..world.case(
                 "outside of name constraints",
                 narrow.good(names),
-                "error: tls.bad_certificate - outside of its issuer's name constraints",
+                "error: tls.bad_certificate - issuer CN=constrained intermediate may issue for \
+                 example.org only",
             )
         },
         world.case(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::outcome::{Code, Failure, Phase};
 use crate::io::http::exchange::{Plan, Progress};
-use crate::io::tls::failure::brief;
+use crate::io::tls::failure::{brief, within};
 use crate::io::tls::stream::Fault;
 
 /// A failure on its way through ureq.
@@ -56,8 +56,11 @@ pub(crate) fn of_fault(fault: Fault, progress: &Progress, plan: &Plan, now: Inst
     }
 }
 
-/// Returns the failure for an error of the system.
+/// Returns the failure for an error of the system, or the one of TLS that it is wrapped around.
 pub(crate) fn of_io(error: &io::Error, progress: &Progress) -> Failure {
+    if let Some(failure) = within(error) {
+        return failure;
+    }
     match error.kind() {
         ErrorKind::ConnectionRefused => Failure::new(Code::ConnectRefused, "connection refused"),
         ErrorKind::HostUnreachable => Failure::new(Code::ConnectUnreachable, "host unreachable"),
@@ -97,7 +100,13 @@ pub(crate) fn of_ureq(error: ureq::Error, progress: &Progress) -> Failure {
     match error {
         ureq::Error::Other(other) => match other.downcast::<Carried>() {
             Ok(carried) => carried.0,
-            Err(other) => Failure::new(Code::BridgeInternal, brief(&other.to_string())),
+            Err(other) => match other.downcast::<ureq::Error>() {
+                // One of ureq's doesn't tell its source.
+                Ok(inner) => of_ureq(*inner, progress),
+                Err(other) => within(other.as_ref()).unwrap_or_else(|| {
+                    Failure::new(Code::BridgeInternal, brief(&other.to_string()))
+                }),
+            },
         },
         ureq::Error::Io(error) => of_body(error, progress),
         ureq::Error::Protocol(error) => of_protocol(&format!("{error:?}"), &error.to_string()),
@@ -268,6 +277,28 @@ mod tests {
         assert_eq!(of_ureq(carry(failure.clone()), &progress), failure);
         let wrapped = carry(failure.clone()).into_io();
         assert_eq!(of_body(wrapped, &progress), failure);
+    }
+
+    #[test]
+    fn an_error_of_tls_keeps_its_code_in_every_wrapping() {
+        use crate::io::tls::failure::testing::expired;
+
+        let progress = at(Phase::Handshake, false);
+        let io = || io::Error::new(ErrorKind::InvalidData, expired());
+        for error in [
+            ureq::Error::Io(io()),
+            ureq::Error::Io(io::Error::other(io())),
+            ureq::Error::Other(Box::new(expired())),
+            ureq::Error::Other(Box::new(io())),
+            ureq::Error::Io(ureq::Error::Io(io()).into_io()),
+            ureq::Error::Io(io::Error::other(ureq::Error::Io(io()))),
+            ureq::Error::Other(Box::new(ureq::Error::Io(io()))),
+        ] {
+            let text = format!("{error:?}");
+            assert_eq!(of_ureq(error, &progress).code, Code::TlsExpired, "{text}");
+        }
+        assert_eq!(of_body(io(), &progress).code, Code::TlsExpired);
+        assert_eq!(of_io(&io(), &progress).code, Code::TlsExpired);
     }
 
     #[test]

@@ -7,11 +7,19 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest;
+use rustls::crypto::ring::default_provider;
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::pkix::constraints::name::GeneralSubtrees;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, NameConstraints, SubjectAltName,
+    SubjectKeyIdentifier,
+};
 use x509_cert::name::Name;
+
+use crate::io::tls::algorithm::{self, Algorithm};
+use crate::io::tls::der::{contents, element};
 
 /// A certificate in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +38,71 @@ pub(crate) struct Certificate {
     pub(crate) not_after: u64,
     /// SHA-256 of the public key with its algorithm, in base64: the pin of RFC 7469 §2.4.
     pub(crate) pin: String,
-    /// Bits of an RSA key's modulus; `None` for other keys.
-    pub(crate) rsa_bits: Option<usize>,
+    /// Its public key.
+    pub(crate) key: Algorithm,
+    /// What it is signed with.
+    pub(crate) signed_with: Algorithm,
+    /// What it may be used for by its extended key usage, in words; empty if it doesn't say.
+    pub(crate) uses: Vec<String>,
     /// Whether it may be a server's: its extended key usage, if it has any, says so.
     pub(crate) for_servers: bool,
+    /// Whether its key may sign handshakes: its key usage, if it has any, says so.
+    pub(crate) may_sign: bool,
+    /// Whether its key may sign certificates, in the same way.
+    pub(crate) may_issue: bool,
+    /// How many issuers may stand between it and a server's certificate, if it is limited.
+    pub(crate) path_length: Option<u8>,
+    /// The names that it may issue certificates for, if they are limited, in words.
+    pub(crate) constraint: Option<String>,
+    /// Identifiers of the critical extensions that WebPKI doesn't know.
+    pub(crate) unknown_critical: Vec<String>,
+    /// Identifiers of its own key and of its issuer's, where it has them.
+    key_ids: (Option<Vec<u8>>, Option<Vec<u8>>),
     /// The subject, DER without its outer tag, as trust anchors hold it.
     subject_der: Vec<u8>,
+    /// The issuer, in the same way.
+    issuer_der: Vec<u8>,
     /// Algorithm and public key, DER without the outer tag.
     key_der: Vec<u8>,
+    /// What is signed, with what, and the signature.
+    signed: Signed,
+}
+
+/// The parts of a certificate that its signature is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Signed {
+    message: Vec<u8>,
+    algorithm: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl Signed {
+    /// Takes a certificate apart (RFC 5280 §4.1).
+    fn read(der: &[u8]) -> Option<Self> {
+        let message = element(element(der)?.contents)?;
+        let algorithm = element(message.rest)?;
+        let signature = element(algorithm.rest)?;
+        Some(Self {
+            message: message.whole.to_vec(),
+            algorithm: algorithm.contents.to_vec(),
+            // The first octet of a BIT STRING counts its unused bits.
+            signature: signature.contents.get(1..)?.to_vec(),
+        })
+    }
+
+    /// Returns whether a key, DER without the outer tag, made the signature; `None` if its kind
+    /// can't be verified.
+    fn is_by(&self, key_der: &[u8]) -> Option<bool> {
+        let algorithm = element(key_der)?;
+        let key = element(algorithm.rest)?.contents.get(1..)?;
+        let algorithms = default_provider().signature_verification_algorithms.all;
+        let fitting = algorithms.iter().find(|one| {
+            one.signature_alg_id().as_ref() == self.algorithm
+                && one.public_key_alg_id().as_ref() == algorithm.contents
+        })?;
+        let verdict = fitting.verify_signature(key, &self.message, &self.signature);
+        Some(verdict.is_ok())
+    }
 }
 
 impl Certificate {
@@ -47,6 +112,11 @@ impl Certificate {
         let body = certificate.tbs_certificate();
         let key = body.subject_public_key_info().to_der().ok()?;
         let hash = digest::digest(&digest::SHA256, &key);
+        let uses = uses(&certificate);
+        let key_usage = extension(&certificate, KEY_USAGE).map(contents);
+        let allows = |bit: u8| {
+            key_usage.is_none_or(|bits| bits.get(1).is_some_and(|first| first & bit != 0))
+        };
         Some(Self {
             subject: common_name(body.subject()),
             issuer: common_name(body.issuer()),
@@ -55,16 +125,63 @@ impl Certificate {
             not_before: body.validity().not_before.to_unix_duration().as_secs(),
             not_after: body.validity().not_after.to_unix_duration().as_secs(),
             pin: BASE64_STANDARD.encode(hash),
-            rsa_bits: rsa_bits(&certificate),
-            for_servers: for_servers(&certificate),
-            subject_der: contents(&body.subject().to_der().ok()?),
-            key_der: contents(&key),
+            key: key_algorithm(&certificate),
+            signed_with: signature_algorithm(&certificate),
+            for_servers: uses
+                .as_ref()
+                .is_none_or(|uses| uses.contains(&SERVERS.to_owned())),
+            uses: uses.unwrap_or_default(),
+            may_sign: allows(0x80),
+            may_issue: allows(0x04),
+            path_length: path_length(&certificate),
+            constraint: constraint(&certificate),
+            unknown_critical: unknown_critical(&certificate),
+            key_ids: key_ids(&certificate),
+            subject_der: contents(&body.subject().to_der().ok()?).to_vec(),
+            issuer_der: contents(&body.issuer().to_der().ok()?).to_vec(),
+            key_der: contents(&key).to_vec(),
+            signed: Signed::read(der)?,
         })
     }
 
     /// Returns whether it has this subject and key, given as a trust anchor holds them.
     pub(crate) fn is(&self, subject: &[u8], key: &[u8]) -> bool {
         self.subject_der == subject && self.key_der == key
+    }
+
+    /// Returns whether it names `other` as its issuer.
+    pub(crate) fn names_issuer(&self, other: &Self) -> bool {
+        self.issuer_der == other.subject_der
+    }
+
+    /// Returns whether it names as its issuer a subject, given as a trust anchor holds it.
+    pub(crate) fn names_anchor(&self, subject: &[u8]) -> bool {
+        self.issuer_der == subject
+    }
+
+    /// Returns whether it is signed with the key of `other`; `None` if that can't be verified.
+    pub(crate) fn is_signed_by(&self, other: &Self) -> Option<bool> {
+        self.signed.is_by(&other.key_der)
+    }
+
+    /// Returns whether it says that its issuer's key is the one of `other`; `None` if either
+    /// doesn't identify it.
+    pub(crate) fn claims_key_of(&self, other: &Self) -> Option<bool> {
+        let (own, claimed) = (other.key_ids.0.as_ref()?, self.key_ids.1.as_ref()?);
+        Some(own == claimed)
+    }
+
+    /// Returns whether it says that its issuer's key is this one, given as a trust anchor holds
+    /// it; `None` if it doesn't say. Only identifiers that are hashes of the key as of RFC 5280
+    /// §4.2.1.2 and RFC 7093 §2 are recognised.
+    pub(crate) fn claims_anchor_key(&self, key: &[u8]) -> Option<bool> {
+        let claimed = self.key_ids.1.as_ref()?;
+        let bits = element(key).map(|algorithm| contents(algorithm.rest));
+        let bits = bits.and_then(|bits| bits.get(1..)).unwrap_or_default();
+        let sha1 = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bits);
+        let sha256 = digest::digest(&digest::SHA256, bits);
+        let short = sha256.as_ref().get(..20).unwrap_or_default();
+        Some(claimed == sha1.as_ref() || claimed == short)
     }
 }
 
@@ -121,12 +238,7 @@ fn names(certificate: &CertificateInner<Raw>) -> Vec<String> {
 fn name(name: &GeneralName) -> Option<String> {
     match name {
         GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
-        GeneralName::IpAddress(octets) => {
-            let octets = octets.as_bytes();
-            let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-            let v6 = <[u8; 16]>::try_from(octets).map(IpAddr::from);
-            v4.or(v6).ok().map(|address| address.to_string())
-        }
+        GeneralName::IpAddress(octets) => ip(octets.as_bytes()).map(|ip| ip.to_string()),
         GeneralName::OtherName(_)
         | GeneralName::Rfc822Name(_)
         | GeneralName::DirectoryName(_)
@@ -136,46 +248,139 @@ fn name(name: &GeneralName) -> Option<String> {
     }
 }
 
-/// Use as a TLS server (RFC 5280 §4.2.1.12).
-const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
+fn ip(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    let v6 = <[u8; 16]>::try_from(octets).map(IpAddr::from);
+    v4.or(v6).ok()
+}
 
-fn for_servers(certificate: &CertificateInner<Raw>) -> bool {
+/// Last octets of extensions' identifiers below id-ce, `2.5.29` (RFC 5280 §4.2).
+const KEY_USAGE: u8 = 15;
+/// Those that WebPKI works on: key usage, subject alternative name, basic constraints, name
+/// constraints, CRL distribution points, extended key usage.
+const KNOWN_TO_WEBPKI: &[u8] = &[KEY_USAGE, 17, 19, 30, 31, 37];
+const ID_CE: [u8; 2] = [0x55, 0x1D];
+
+fn extension(certificate: &CertificateInner<Raw>, last: u8) -> Option<&[u8]> {
+    let extensions = certificate.tbs_certificate().extensions()?;
+    let wanted = [ID_CE[0], ID_CE[1], last];
+    let found = extensions
+        .iter()
+        .find(|one| one.extn_id.as_bytes() == wanted)?;
+    Some(found.extn_value.as_bytes())
+}
+
+fn unknown_critical(certificate: &CertificateInner<Raw>) -> Vec<String> {
+    let extensions = certificate.tbs_certificate().extensions();
+    let known = |id: &[u8]| {
+        KNOWN_TO_WEBPKI
+            .iter()
+            .any(|last| id == [ID_CE[0], ID_CE[1], *last])
+    };
+    extensions
+        .into_iter()
+        .flatten()
+        .filter(|one| one.critical && !known(one.extn_id.as_bytes()))
+        .map(|one| one.extn_id.to_string())
+        .collect()
+}
+
+/// In words: use as a TLS server (RFC 5280 §4.2.1.12).
+const SERVERS: &str = "servers";
+const USES: &[(&str, &str)] = &[
+    ("1.3.6.1.5.5.7.3.1", SERVERS),
+    ("1.3.6.1.5.5.7.3.2", "clients"),
+    ("1.3.6.1.5.5.7.3.3", "code signing"),
+    ("1.3.6.1.5.5.7.3.4", "e-mail"),
+    ("1.3.6.1.5.5.7.3.8", "time stamps"),
+    ("1.3.6.1.5.5.7.3.9", "OCSP"),
+    ("2.5.29.37.0", "any use"),
+];
+
+/// Returns the extended key usage in words; `None` without one, nothing if it can't be read.
+fn uses(certificate: &CertificateInner<Raw>) -> Option<Vec<String>> {
     let extension = certificate
         .tbs_certificate()
         .get_extension::<ExtendedKeyUsage>();
-    match extension {
-        Ok(None) => true,
-        Ok(Some((_, ExtendedKeyUsage(uses)))) => {
-            uses.iter().any(|one| one.to_string() == SERVER_AUTH)
-        }
-        Err(_) => false,
-    }
-}
-
-/// Algorithm of RSA keys (RFC 8017 §A.1).
-const RSA: &str = "1.2.840.113549.1.1.1";
-
-fn rsa_bits(certificate: &CertificateInner<Raw>) -> Option<usize> {
-    let key = certificate.tbs_certificate().subject_public_key_info();
-    if key.algorithm.oid.to_string() != RSA {
-        return None;
-    }
-    // SEQUENCE { modulus INTEGER, publicExponent INTEGER }
-    let sequence = contents(key.subject_public_key.as_bytes()?);
-    let modulus = contents(&sequence);
-    let exponent_and_rest = 5; // 02 03 01 00 01, as good as always
-    let bytes = modulus.len().saturating_sub(exponent_and_rest);
-    let leading = modulus.iter().take_while(|byte| **byte == 0).count();
-    Some(bytes.saturating_sub(leading) * 8)
-}
-
-/// Returns the contents of a DER element: what follows its tag and length.
-fn contents(element: &[u8]) -> Vec<u8> {
-    let length_bytes = match element.get(1) {
-        Some(first) if *first >= 0x80 => usize::from(first & 0x7f) + 1,
-        _ => 1,
+    let name = |oid: String| match USES.iter().find(|(known, _)| *known == oid) {
+        Some((_, name)) => (*name).to_owned(),
+        None => oid,
     };
-    element.get(1 + length_bytes..).unwrap_or_default().to_vec()
+    match extension {
+        Ok(None) => None,
+        Ok(Some((_, ExtendedKeyUsage(uses)))) => {
+            Some(uses.iter().map(|one| name(one.to_string())).collect())
+        }
+        Err(_) => Some(Vec::new()),
+    }
+}
+
+fn path_length(certificate: &CertificateInner<Raw>) -> Option<u8> {
+    let body = certificate.tbs_certificate();
+    let (_, constraints) = body.get_extension::<BasicConstraints>().ok()??;
+    constraints.path_len_constraint
+}
+
+fn constraint(certificate: &CertificateInner<Raw>) -> Option<String> {
+    let body = certificate.tbs_certificate();
+    let found = body.get_extension::<NameConstraints>();
+    let (_, constraints) = found.ok()??;
+    let permitted = subtrees(constraints.permitted_subtrees);
+    let excluded = subtrees(constraints.excluded_subtrees);
+    Some(match (permitted.is_empty(), excluded.is_empty()) {
+        (false, true) => format!("{permitted} only"),
+        (true, false) => format!("all but {excluded}"),
+        (false, false) => format!("{permitted} only, but not {excluded}"),
+        (true, true) => "other kinds of names only".to_owned(),
+    })
+}
+
+fn subtrees(subtrees: Option<GeneralSubtrees>) -> String {
+    let names: Vec<String> = subtrees
+        .into_iter()
+        .flatten()
+        .filter_map(|one| match &one.base {
+            GeneralName::IpAddress(octets) => network(octets.as_bytes()),
+            other => name(other),
+        })
+        .collect();
+    names.join(", ")
+}
+
+/// Writes address and mask (RFC 5280 §4.2.1.10) as `192.0.2.0/24`.
+fn network(octets: &[u8]) -> Option<String> {
+    let (address, mask) = octets.split_at_checked(octets.len() / 2)?;
+    let bits: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
+    ip(address).map(|address| format!("{address}/{bits}"))
+}
+
+fn key_ids(certificate: &CertificateInner<Raw>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    let body = certificate.tbs_certificate();
+    let own = body.get_extension::<SubjectKeyIdentifier>().ok().flatten();
+    let issuer = body.get_extension::<AuthorityKeyIdentifier>();
+    let issuer = issuer.ok().flatten().and_then(|(_, id)| id.key_identifier);
+    (
+        own.map(|(_, id)| id.0.as_bytes().to_vec()),
+        issuer.map(|id| id.as_bytes().to_vec()),
+    )
+}
+
+fn key_algorithm(certificate: &CertificateInner<Raw>) -> Algorithm {
+    let info = certificate.tbs_certificate().subject_public_key_info();
+    let parameters = info.algorithm.parameters.as_ref();
+    let parameters = parameters.and_then(|any| any.to_der().ok());
+    algorithm::of_key(
+        &info.algorithm.oid.to_string(),
+        &parameters.unwrap_or_default(),
+        info.subject_public_key.as_bytes().unwrap_or_default(),
+    )
+}
+
+fn signature_algorithm(certificate: &CertificateInner<Raw>) -> Algorithm {
+    let algorithm = certificate.signature_algorithm();
+    let parameters = algorithm.parameters.as_ref();
+    let parameters = parameters.and_then(|any| any.to_der().ok());
+    algorithm::of_signature(&algorithm.oid.to_string(), &parameters.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -209,7 +414,10 @@ mod tests {
         assert_eq!(leaf.names, ["a.example", "192.0.2.1", "2001:db8::1"]);
         assert_eq!(date(leaf.not_before), "2020-01-01");
         assert_eq!(date(leaf.not_after), "2090-01-01");
-        assert_eq!(leaf.rsa_bits, None);
+        assert_eq!(leaf.key.name, "ECDSA P-256");
+        assert_eq!(leaf.signed_with.name, "ECDSA with SHA-256");
+        assert_eq!(leaf.uses, ["servers"]);
+        assert!(leaf.for_servers && leaf.may_sign && !leaf.may_issue);
         assert!(!leaf.self_issued);
         assert_eq!(leaf.pin.len(), 44);
         assert_eq!(Certificate::read(b"no certificate"), None);

@@ -1,15 +1,16 @@
 //! From a TLS error to a failure code and a few words.
 //!
-//! A chain can be wrong in several ways at once. There is one verdict, the same every time, in
-//! this order: malformed; self-signed and not trusted, whatever else is wrong with it, since
-//! nothing else would help; not valid at this time; another fault of the leaf, such as its use;
-//! no trusted issuer; wrong name. The last five are WebPKI's own order.
+//! What is wrong with a chain is told by [`verdict`]; this is about everything else, and about
+//! finding the error in whatever it is wrapped in.
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, RootCertStore};
+mod verdict;
+
+use std::error::Error as StdError;
+use std::io;
+
+use rustls::{AlertDescription, Error, InvalidMessage, PeerMisbehaved, RootCertStore};
 
 use crate::core::outcome::{Code, Failure};
-use crate::io::tls::certificate::{Certificate, date};
-use crate::io::tls::verifier::{CA_AS_LEAF, KeyNotProven};
 
 /// What the judge may look at beside the error itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +28,14 @@ pub(crate) struct Shown<'a> {
 /// Returns the failure that a TLS error stands for.
 pub(crate) fn classify(error: &Error, shown: &Shown<'_>) -> Failure {
     match error {
-        Error::InvalidCertificate(error) => certificate(error, shown),
+        Error::InvalidCertificate(error) => verdict::judge(error, shown),
+        Error::InvalidCertRevocationList(error) => Failure::new(
+            Code::TlsRevocationUnknown,
+            brief(&format!(
+                "the revocation list can not be used: {}",
+                words(&format!("{error:?}"))
+            )),
+        ),
         Error::AlertReceived(alert) => received(*alert, shown),
         Error::NoCertificatesPresented => {
             Failure::new(Code::TlsBadCertificate, "the server showed no certificate")
@@ -39,6 +47,24 @@ pub(crate) fn classify(error: &Error, shown: &Shown<'_>) -> Failure {
                 words(&format!("{why:?}"))
             )),
         ),
+        // What these say is that the server chose what was not offered.
+        Error::PeerMisbehaved(
+            why @ (PeerMisbehaved::SelectedUnofferedCipherSuite
+            | PeerMisbehaved::SelectedUnusableCipherSuiteForVersion
+            | PeerMisbehaved::SelectedUnofferedKxGroup
+            | PeerMisbehaved::SelectedTls12UsingTls13VersionExtension
+            | PeerMisbehaved::SelectedUnofferedCompression
+            | PeerMisbehaved::SelectedUnofferedApplicationProtocol
+            | PeerMisbehaved::SignedKxWithWrongAlgorithm
+            | PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme),
+        ) => Failure::new(
+            Code::TlsProtocol,
+            brief(&format!("the server {}", words(&format!("{why:?}")))),
+        ),
+        Error::PeerMisbehaved(why) => handshake(&format!(
+            "the server breaks TLS: {}",
+            words(&format!("{why:?}"))
+        )),
         Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => {
             Failure::new(Code::TlsProtocol, "unknown TLS version")
         }
@@ -46,12 +72,42 @@ pub(crate) fn classify(error: &Error, shown: &Shown<'_>) -> Failure {
             Code::TlsHandshake,
             "the server does not speak TLS on this port",
         ),
-        Error::InvalidMessage(why) => handshake(&words(&format!("{why:?}"))),
+        Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+            handshake("handshake payload too large: more than 64 KiB, as of certificates")
+        }
+        Error::InvalidMessage(why) => {
+            handshake(&format!("garbled message: {}", words(&format!("{why:?}"))))
+        }
+        Error::DecryptError => handshake("a record can not be decrypted"),
+        Error::PeerSentOversizedRecord => handshake("a record is larger than 16 KiB"),
         Error::FailedToGetCurrentTime | Error::FailedToGetRandomBytes => {
             Failure::new(Code::BridgeInternal, brief(&error.to_string()))
         }
         other => handshake(&other.to_string()),
     }
+}
+
+/// Returns the failure of a TLS error that something else is wrapped around, however deep;
+/// `None` if there is none.
+pub(crate) fn within(error: &(dyn StdError + 'static)) -> Option<Failure> {
+    /// More than any layer of ours has.
+    const DEPTH: usize = 16;
+    let mut layer = Some(error);
+    for _ in 0..DEPTH {
+        let this = layer?;
+        if let Some(error) = this.downcast_ref::<Error>() {
+            return Some(classify(error, &Shown::default()));
+        }
+        // What an io::Error wraps is not its source, but its source's source is.
+        let wrapped = this
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        layer = match wrapped {
+            Some(inner) => Some(inner),
+            None => this.source(),
+        };
+    }
+    None
 }
 
 /// Returns the failure for a host name that no certificate can be for.
@@ -110,195 +166,6 @@ fn received(alert: AlertDescription, shown: &Shown<'_>) -> Failure {
     }
 }
 
-/// Judges a refused certificate, once it is clear that the leaf isn't simply self-signed.
-fn certificate(error: &CertificateError, shown: &Shown<'_>) -> Failure {
-    let chain: Vec<Certificate> = shown
-        .chain
-        .iter()
-        .filter_map(|der| Certificate::read(der))
-        .collect();
-    if let Some(failure) = too_small_key(error, &chain) {
-        return failure;
-    }
-    if let Some(failure) = self_signed(error, &chain, shown.roots) {
-        return failure;
-    }
-    let (code, detail) = verdict(error, &chain, shown.name);
-    Failure::new(code, brief(&detail))
-}
-
-/// ring doesn't verify with RSA keys below 2048 bits and calls every such signature bad.
-fn too_small_key(error: &CertificateError, chain: &[Certificate]) -> Option<Failure> {
-    let is_bad_signature = match error {
-        CertificateError::BadSignature => true,
-        CertificateError::Other(other) => other.0.is::<KeyNotProven>(),
-        _ => false,
-    };
-    let bits = chain.iter().filter_map(|one| one.rsa_bits).min()?;
-    (is_bad_signature && bits < 2048)
-        .then(|| Failure::new(Code::TlsWeak, format!("RSA key of {bits} bits")))
-}
-
-fn self_signed(
-    error: &CertificateError,
-    chain: &[Certificate],
-    roots: Option<&RootCertStore>,
-) -> Option<Failure> {
-    let leaf = chain.first().filter(|leaf| leaf.self_issued)?;
-    let roots = roots
-        .map(|store| store.roots.as_slice())
-        .unwrap_or_default();
-    let trusted = roots
-        .iter()
-        .any(|root| leaf.is(&root.subject, &root.subject_public_key_info));
-    if trusted || matches!(error, CertificateError::BadEncoding) {
-        return None;
-    }
-    let also = match times(error) {
-        Some((_, text)) => format!(", {text}"),
-        None => String::new(),
-    };
-    let detail = brief(&format!("self-signed {}{also}", leaf.subject));
-    Some(Failure::new(Code::TlsSelfSigned, detail))
-}
-
-/// Returns code and words if the error is one of time.
-fn times(error: &CertificateError) -> Option<(Code, String)> {
-    Some(match error {
-        CertificateError::Expired => (Code::TlsExpired, "expired".to_owned()),
-        CertificateError::ExpiredContext { not_after, .. } => (
-            Code::TlsExpired,
-            format!("expired {}", date(not_after.as_secs())),
-        ),
-        CertificateError::NotValidYet => (Code::TlsNotYetValid, "not valid yet".to_owned()),
-        CertificateError::NotValidYetContext { not_before, .. } => (
-            Code::TlsNotYetValid,
-            format!("not valid before {}", date(not_before.as_secs())),
-        ),
-        _ => return None,
-    })
-}
-
-fn verdict(error: &CertificateError, chain: &[Certificate], name: &str) -> (Code, String) {
-    if let Some((code, text)) = times(error) {
-        return (code, format!("{}{text}", which(error, chain)));
-    }
-    let last_issuer = || chain.last().map_or("unknown", |one| one.issuer.as_str());
-    let bad = |detail: &str| (Code::TlsBadCertificate, detail.to_owned());
-    match error {
-        CertificateError::BadEncoding => bad("malformed certificate"),
-        CertificateError::UnknownIssuer => (
-            Code::TlsUnknownIssuer,
-            format!("issuer not known: {}", last_issuer()),
-        ),
-        // The issuer's name is known, its key is another one.
-        CertificateError::BadSignature => (
-            Code::TlsUnknownIssuer,
-            format!("not signed by the key of {}", last_issuer()),
-        ),
-        CertificateError::NotValidForName => (Code::TlsWrongName, format!("not for {name}")),
-        CertificateError::NotValidForNameContext { .. } => {
-            let names = chain.first().map(|leaf| leaf.names.as_slice());
-            (
-                Code::TlsWrongName,
-                wrong_name(names.unwrap_or_default(), name),
-            )
-        }
-        CertificateError::Revoked => (Code::TlsRevoked, "revoked by its issuer".to_owned()),
-        CertificateError::UnknownRevocationStatus => (
-            Code::TlsRevocationUnknown,
-            "no revocation list covers it".to_owned(),
-        ),
-        CertificateError::ExpiredRevocationList => (
-            Code::TlsRevocationUnknown,
-            "the revocation list is out of date".to_owned(),
-        ),
-        CertificateError::ExpiredRevocationListContext { next_update, .. } => (
-            Code::TlsRevocationUnknown,
-            format!(
-                "the revocation list was valid until {}",
-                date(next_update.as_secs())
-            ),
-        ),
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
-            Code::TlsWeak,
-            "signed with an algorithm that is not accepted".to_owned(),
-        ),
-        CertificateError::UnhandledCriticalExtension => bad("unknown critical extension"),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            bad("not meant for servers")
-        }
-        CertificateError::InvalidOcspResponse => bad("its OCSP response is invalid"),
-        CertificateError::ApplicationVerificationFailure => bad("refused"),
-        CertificateError::Other(other) if other.0.is::<KeyNotProven>() => {
-            (Code::TlsHandshake, other.0.to_string())
-        }
-        CertificateError::Other(other) => web_pki(&other.0.to_string()),
-        // Deprecated variants are still compiled in and can't be named without a warning.
-        other if format!("{other:?}") == "UnsupportedSignatureAlgorithm" => (
-            Code::TlsWeak,
-            "signed with an algorithm that is not accepted".to_owned(),
-        ),
-        other => bad(&other.to_string()),
-    }
-}
-
-/// WebPKI's errors without a rustls name of their own arrive as its variant's name.
-fn web_pki(text: &str) -> (Code, String) {
-    let detail = match text {
-        CA_AS_LEAF => "a CA certificate as the server's own".to_owned(),
-        "EndEntityUsedAsCa" => "issued by a certificate that is not a CA".to_owned(),
-        "NameConstraintViolation" => "outside of its issuer's name constraints".to_owned(),
-        "UnsupportedCriticalExtension" => "unknown critical extension".to_owned(),
-        "PathLenConstraintViolated" => "the chain is longer than its issuer allows".to_owned(),
-        other => words(other),
-    };
-    (Code::TlsBadCertificate, detail)
-}
-
-/// Names the certificate that an error of time is about, if it isn't the leaf.
-fn which(error: &CertificateError, chain: &[Certificate]) -> String {
-    let is_it = |one: &Certificate| match error {
-        CertificateError::ExpiredContext { not_after, .. } => one.not_after == not_after.as_secs(),
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            one.not_before == not_before.as_secs()
-        }
-        _ => false,
-    };
-    match chain.iter().position(is_it) {
-        None | Some(0) => String::new(),
-        Some(at) => chain
-            .get(at)
-            .map(|one| format!("issuer {} ", one.subject))
-            .unwrap_or_default(),
-    }
-}
-
-fn wrong_name(names: &[String], asked: &str) -> String {
-    const SHOWN: usize = 3;
-    if names.is_empty() {
-        return format!("for no name at all, not for {asked}");
-    }
-    let mut text = String::from("for ");
-    let mut shown = 0_usize;
-    for name in names.iter().take(SHOWN) {
-        // Room is left for what was asked for: it is the end that tells the most.
-        if shown > 0 && text.len() + name.len() + asked.len() > 90 {
-            break;
-        }
-        if shown > 0 {
-            text.push_str(", ");
-        }
-        text.push_str(name);
-        shown += 1;
-    }
-    if names.len() > shown {
-        text.push_str(&format!(" and {} more", names.len() - shown));
-    }
-    format!("{text}, not for {asked}")
-}
-
 /// Turns a variant's name such as `NoCipherSuitesInCommon` into `no cipher suites in common`.
 fn words(variant: &str) -> String {
     let mut out = String::with_capacity(variant.len() + 8);
@@ -311,6 +178,15 @@ fn words(variant: &str) -> String {
         previous = c;
     }
     out
+}
+
+/// Errors for tests that may not name rustls.
+#[cfg(test)]
+pub(crate) mod testing {
+    /// The error of an expired certificate.
+    pub(crate) fn expired() -> rustls::Error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! TLS on the client side: alone may name rustls.
 
+pub(crate) mod algorithm;
 pub(crate) mod certificate;
 pub(crate) mod client;
+mod der;
 pub(crate) mod failure;
+mod path;
 pub(crate) mod roots;
 pub(crate) mod sessions;
 pub(crate) mod stream;
+mod strict;
 pub(crate) mod verifier;

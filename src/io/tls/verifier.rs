@@ -1,8 +1,10 @@
 //! The certificate verifier around the WebPKI one, and what it saw.
 //!
 //! WebPKI judges, but for a CA certificate as the server's own: that is accepted where it is
-//! itself one of the roots. This keeps the chain for the reports, since rustls forgets one that
-//! was refused; pins, revocation lists and the trust in the clock have their place here too.
+//! itself one of the roots. What it accepts is looked at once more ([`strict`]), since it passes
+//! over key usages and the size of a server's own key. This keeps the chain
+//! for the reports, since rustls forgets one that was refused; pins, revocation lists and the
+//! trust in the clock have their place here too.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use rustls::{
 };
 
 use crate::io::tls::certificate::Certificate;
+use crate::io::tls::strict;
 
 /// What WebPKI calls a CA certificate as the server's own; rustls has no name for it.
 pub(super) const CA_AS_LEAF: &str = "CaUsedAsEndEntity";
@@ -113,13 +116,15 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let issuers = strict::fit_issuers(intermediates);
         let verdict = self
             .webpki
-            .verify_server_cert(leaf, intermediates, server, ocsp, now);
+            .verify_server_cert(leaf, &issuers, server, ocsp, now);
         let verdict = match verdict {
             Err(error) if is_ca_as_leaf(&error) => self.judge_root(leaf, server, error),
             verdict => verdict,
         };
+        let verdict = verdict.and_then(|good| strict::check_leaf(leaf).map(|()| good));
         if verdict.is_err() {
             keep(std::iter::once(leaf).chain(intermediates));
         }

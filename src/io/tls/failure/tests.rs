@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rustls::pki_types::{ServerName, UnixTime};
-use rustls::{OtherError, PeerIncompatible, PeerMisbehaved};
+use rustls::{CertificateError, OtherError, PeerIncompatible, PeerMisbehaved};
 
+use super::verdict::wrong_name;
 use super::*;
 use crate::core::endpoint::TlsVersion;
 use crate::core::outcome::Outcome;
@@ -14,6 +15,7 @@ use crate::io::http::support::certificates::{
 };
 use crate::io::http::support::https::{Greeting, Script};
 use crate::io::http::testing::{HOST, Site};
+use crate::io::tls::verifier::KeyNotProven;
 
 fn verdict_on(identity: &Identity, authority: &Authority) -> (Code, String) {
     let site = Site::presenting(identity, authority, Script::echo(), |_| {});
@@ -92,13 +94,13 @@ fn each_fault_of_a_chain_has_its_verdict() {
         (
             us.without_intermediate(names),
             Code::TlsUnknownIssuer,
-            "issuer not known: CN=test intermediate",
+            "issuer not known: CN=test intermediate, and the server sent no intermediate",
             "intermediate not sent",
         ),
         (
             us.broken_signature(names),
-            Code::TlsUnknownIssuer,
-            "not signed by the key of CN=test root",
+            Code::TlsBadCertificate,
+            "broken signature: not made with the key of CN=test intermediate",
             "signature broken",
         ),
         (
@@ -146,13 +148,13 @@ fn each_fault_of_a_chain_has_its_verdict() {
         (
             us.for_clients(names),
             Code::TlsBadCertificate,
-            "not meant for servers",
+            "not meant for servers but for clients",
             "wrong use",
         ),
         (
             us.critical_extension(names),
             Code::TlsBadCertificate,
-            "unknown critical extension",
+            "unknown critical extension 2.5.29.4711",
             "critical extension",
         ),
         (
@@ -182,7 +184,7 @@ fn a_fault_of_an_intermediate_is_named() {
         verdict_on(&constrained.good(&[HOST]), &constrained),
         (
             Code::TlsBadCertificate,
-            "outside of its issuer's name constraints".to_owned()
+            "issuer CN=constrained intermediate may issue for example.org only".to_owned()
         )
     );
 }
@@ -347,7 +349,7 @@ fn every_error_of_rustls_has_a_code_without_a_chain_too() {
         ),
         (
             certificate(CertificateError::BadSignature),
-            Code::TlsUnknownIssuer,
+            Code::TlsBadCertificate,
         ),
         (
             certificate(CertificateError::UnsupportedSignatureAlgorithmContext {
@@ -443,6 +445,26 @@ fn every_error_of_rustls_has_a_code_without_a_chain_too() {
         assert_eq!(failure.code, code, "{error:?}: {}", failure.detail);
         assert!(!failure.detail.is_empty(), "{error:?}");
     }
+}
+
+#[test]
+fn an_error_of_tls_is_found_within_whatever_is_wrapped_around_it() {
+    use std::io::Error as Io;
+
+    let expired = || Error::InvalidCertificate(CertificateError::Expired);
+    let io = |depth: usize| (0..depth).fold(Io::other(expired()), |inner, _| Io::other(inner));
+    let boxed: Box<dyn StdError + Send + Sync> = Box::new(io(2));
+    for error in [
+        &expired() as &(dyn StdError + 'static),
+        &io(0),
+        &io(3),
+        &Io::other(boxed),
+    ] {
+        let found = within(error).map(|failure| failure.code);
+        assert_eq!(found, Some(Code::TlsExpired), "{error:?}");
+    }
+    assert_eq!(within(&io(40)), None, "there is an end to it");
+    assert_eq!(within(&Io::other("nothing")), None);
 }
 
 #[test]
