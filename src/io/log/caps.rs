@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Lines per cause and client in one [`WINDOW`].
 const LINES: usize = 5;
+/// The cause of which one line is enough: what a client may not do, it tries again and again.
+pub(crate) const ONCE: &str = "denied";
 /// The time over which lines are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Causes that are told apart at the same time.
@@ -41,6 +43,7 @@ struct Count {
 impl Caps {
     /// Counts a line of `cause` about `client` and decides whether it is written.
     pub(crate) fn count(&mut self, cause: &str, client: &str, now: Instant) -> Line {
+        let limit = if cause == ONCE { 1 } else { LINES };
         let key = self.key(cause, client, now);
         let count = self.counts.entry(key).or_insert(Count {
             since: now,
@@ -48,14 +51,14 @@ impl Caps {
         });
         let mut suppressed = 0;
         if now.saturating_duration_since(count.since) >= WINDOW {
-            suppressed = count.lines.saturating_sub(LINES);
+            suppressed = count.lines.saturating_sub(limit);
             *count = Count {
                 since: now,
                 lines: 0,
             };
         }
         count.lines += 1;
-        if count.lines > LINES {
+        if count.lines > limit {
             Line::Suppress
         } else {
             Line::Write { suppressed }
@@ -73,7 +76,7 @@ impl Caps {
             // Entries that still owe their number of left out lines stay a while longer.
             self.counts.retain(|_, count| {
                 let age = now.saturating_duration_since(count.since);
-                age < WINDOW || (count.lines > LINES && age < 10 * WINDOW)
+                age < WINDOW || (count.lines > 1 && age < 10 * WINDOW)
             });
         }
         if self.counts.len() >= ENTRIES { 0 } else { key }
@@ -90,28 +93,39 @@ mod tests {
         let (mut caps, now) = (Caps::default(), clock::now());
         for _ in 0..5 {
             assert_eq!(
-                caps.count("denied", "a", now),
+                caps.count("dropped", "a", now),
                 Line::Write { suppressed: 0 }
             );
         }
-        assert_eq!(caps.count("denied", "a", now), Line::Suppress);
-        assert_eq!(caps.count("denied", "a", now), Line::Suppress);
+        assert_eq!(caps.count("dropped", "a", now), Line::Suppress);
+        assert_eq!(caps.count("dropped", "a", now), Line::Suppress);
         assert_eq!(
-            caps.count("denied", "b", now),
+            caps.count("dropped", "b", now),
             Line::Write { suppressed: 0 }
         );
         let later = now + WINDOW;
         assert_eq!(
-            caps.count("denied", "a", later),
+            caps.count("dropped", "a", later),
             Line::Write { suppressed: 2 }
         );
+    }
+
+    #[test]
+    fn a_denial_is_written_once_a_minute_for_each_client() {
+        let (mut caps, now) = (Caps::default(), clock::now());
+        let first = Line::Write { suppressed: 0 };
+        assert_eq!(caps.count(ONCE, "a", now), first);
+        assert_eq!(caps.count(ONCE, "a", now), Line::Suppress);
+        assert_eq!(caps.count(ONCE, "b", now), first);
+        let later = now + WINDOW;
+        assert_eq!(caps.count(ONCE, "a", later), Line::Write { suppressed: 1 });
     }
 
     #[test]
     fn invented_client_ids_share_one_count_once_the_table_is_full() {
         let (mut caps, now) = (Caps::default(), clock::now());
         let written = (0..10_000)
-            .filter(|client| caps.count("denied", &client.to_string(), now) != Line::Suppress)
+            .filter(|client| caps.count("dropped", &client.to_string(), now) != Line::Suppress)
             .count();
         assert_eq!(written, ENTRIES + LINES);
         assert!(caps.counts.len() <= ENTRIES + 1);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use log::{Level, debug, error, info, log, log_enabled};
 
-use super::caps::{Caps, Line};
+use super::caps::{Caps, Line, ONCE};
 use super::{escape, escape_unquoted};
 use crate::core::bridge::Report as BridgeReport;
 use crate::core::hub::Report as HubReport;
@@ -115,7 +115,7 @@ impl Journal {
                 action,
             } => {
                 self.counts.denied = self.counts.denied.saturating_add(1);
-                self.capped((Level::Debug, "denied", client), now, || {
+                self.capped((Level::Info, ONCE, client), now, || {
                     format!(
                         "client `{}` may not {action} `{}`; its user's rules do not allow it",
                         escape(client),
