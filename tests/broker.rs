@@ -322,6 +322,49 @@ fn rules_decide_what_a_user_may_publish_and_subscribe_to() {
 }
 
 #[test]
+fn bound_client_ids_are_one_users_alone_and_rules_can_trust_them() {
+    let user = |name: &str| {
+        let hash = "$sha256$c2FsdHNhbHQ$FR8UeCMT3/fKTEhhldTae/b+v/u/qEX+413/4joENeU";
+        format!("[[user]]\nname = \"{name}\"\npassword = \"{hash}\"\n")
+    };
+    let bound = "client_ids = [\"{user}-*\"]\npublish = [\"n/{client}\"]\n\
+                 subscribe = [\"n/{client}\"]\n";
+    let broker = Broker::with(&(user("kitchen") + bound + &user("attic")));
+    let login = |id: &str, user: Option<&str>| {
+        let mut client = Client::open(broker.address);
+        client.send(&match user {
+            Some(user) => {
+                let payload = [block(id), block(user), block("right")].concat();
+                connect_with(4, 0xC2, 0, &payload)
+            }
+            None => connect_4(id, CLEAN),
+        });
+        let code = client.packet()[3];
+        (client, code)
+    };
+    for (id, user, code) in [
+        ("kitchen-2", Some("kitchen"), 0),
+        ("other", Some("kitchen"), 2),
+        ("", Some("kitchen"), 2),
+        ("kitchen-2", Some("attic"), 2),
+        ("kitchen-2", None, 2),
+        ("other", Some("attic"), 0),
+        ("anything", None, 0),
+    ] {
+        assert_eq!(login(id, user).1, code, "{id} {user:?}");
+    }
+    let (mut node, _) = login("kitchen-1", Some("kitchen"));
+    node.send(&subscribe(
+        1,
+        &[("n/kitchen-1", 0), ("n/kitchen-2", 0), ("n/+", 0)],
+    ));
+    node.expect(&[0x90, 5, 0, 1, 0, 0x80, 0x80]);
+    node.send(&publish("n/kitchen-2", "x", 0, 0));
+    node.send(&publish("n/kitchen-1", "y", 0, 0));
+    node.expect(&publish("n/kitchen-1", "y", 0, 0));
+}
+
+#[test]
 fn connect_may_come_byte_by_byte_and_with_all_that_follows_it() {
     let broker = Broker::start();
     let mut client = Client::open(broker.address);

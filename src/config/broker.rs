@@ -10,7 +10,7 @@ use crate::core::hub::Limits;
 
 use super::section::Section;
 use super::show::quote;
-use super::users::{self, Rule};
+use super::users::{self, Holder, Rule};
 use super::{Anonymous, Broker, value};
 
 /// The users file unless `users_file` names another.
@@ -73,7 +73,7 @@ pub(super) fn read_broker(top: &Section<'_>, directory: &Path) -> ReadBroker {
     let anonymous = read_anonymous(section);
     let mut written_rules = Vec::new();
     let mut rules = |key: &str| {
-        let rules = section.and_then(|section| users::read_rules(section, key, None));
+        let rules = section.and_then(|section| users::read_rules(section, key, Holder::default()));
         let Some(rules) = rules else {
             return vec!["#".to_owned()];
         };

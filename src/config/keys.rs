@@ -50,7 +50,6 @@ const NOT_BUILT: &[(&str, &str)] = &[
     ("route", "retry"),
     ("route", "rate"),
     ("route", "idempotency"),
-    ("user", "client_ids"),
 ];
 
 macro_rules! keys {
@@ -96,6 +95,7 @@ keys! {
         "publish" "list of filters" "[\"nodes/{user}/#\"]" "what the user may publish to";
         "subscribe" "list of filters" "[\"replies/{user}/#\"]" "what the user may subscribe to";
         "reply_packet" "size" "the route's" "largest packet this user's nodes take";
+        "client_ids" "list of client IDs" "any" "the client IDs that this user's nodes may have, and nobody else; `*` at the end stands for any rest, `{user}` for the name";
     }
     "defaults" {
         "timeout" "duration" "\"5s\"" "one attempt, and each of its phases, at most";

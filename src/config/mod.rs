@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::access::Rules;
+use crate::core::access::{ClientIds, Rules};
 use crate::core::endpoint::Endpoint;
 use crate::core::hub::Limits;
 use crate::core::route::RouteTable;
@@ -118,6 +118,8 @@ pub struct User {
     pub rules: Arc<Rules>,
     /// Largest packet this user's nodes take, in bytes.
     pub reply_packet: Option<usize>,
+    /// The client IDs that this user's clients may have, and nobody else; empty for any.
+    pub client_ids: Vec<ClientIds>,
 }
 
 /// A configuration with its warnings, or every error; both sorted by file and line.

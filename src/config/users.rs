@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::core::access::Rules;
+use crate::core::access::{Bindings, ClientIds, RuleError, Rules};
 use crate::core::topic::TopicFilter;
 
 use super::error::{ConfigError, Origin, Report};
@@ -28,7 +28,7 @@ const LARGEST_FILE: usize = 1 << 20;
 pub(super) struct Rule {
     /// As written.
     pub(super) text: At<String>,
-    /// With the user's name filled in.
+    /// With the user's name filled in, and `+` for a client ID.
     pub(super) filter: TopicFilter,
     /// Whose rule it is, `None` for anonymous clients.
     pub(super) user: Option<Arc<str>>,
@@ -41,6 +41,7 @@ pub(super) struct Users {
     /// Publish rules, written or default.
     pub(super) publish_rules: Vec<Rule>,
     names: HashMap<String, Origin>,
+    bindings: Bindings,
 }
 
 impl Users {
@@ -84,9 +85,14 @@ impl Users {
         let name = name.and_then(|name| self.admit(name, section.report));
         // Rules of a user without a usable name are read too, for their mistakes.
         let shared: Arc<str> = name.as_deref().unwrap_or("user").into();
+        let client_ids = self.read_client_ids(section, &shared);
+        let holder = Holder {
+            user: Some(&shared),
+            bound: !client_ids.is_empty(),
+        };
         let (publish, subscribe) = (
-            rules_or(section, "publish", "nodes/{user}/#", &shared),
-            rules_or(section, "subscribe", "replies/{user}/#", &shared),
+            rules_or(section, "publish", "nodes/{user}/#", holder),
+            rules_or(section, "subscribe", "replies/{user}/#", holder),
         );
         let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.text.value.clone()).collect();
         let (name, password) = (name?, password?);
@@ -100,7 +106,43 @@ impl Users {
             password,
             rules: Arc::new(rules),
             reply_packet,
+            client_ids,
         })
+    }
+
+    /// Reads the client IDs of a user, which nobody else may have.
+    fn read_client_ids(&mut self, section: &Section<'_>, user: &Arc<str>) -> Vec<ClientIds> {
+        let example = "[\"{user}\", \"{user}-*\"]";
+        let texts = section.texts("client_ids", example).unwrap_or_default();
+        if texts.is_empty() && section.has("client_ids") && section.is_list("client_ids") {
+            let text = format!("client_ids is empty; write `client_ids = {example}` or remove it");
+            section.report.error(&section.origin_of("client_ids"), text);
+        }
+        let mut client_ids = Vec::with_capacity(texts.len());
+        for text in texts {
+            let shown = quote(&text.value);
+            match ClientIds::parse(&text.value, user) {
+                Err(error) => {
+                    let mistake = format!(
+                        "client ID {shown} {error}; write a whole client ID, or how it begins \
+                         with a `*` behind"
+                    );
+                    section.report.error(&text.origin, mistake);
+                }
+                Ok(ids) => {
+                    if let Err(other) = self.bindings.insert(&ids, user) {
+                        let other = quote(&other);
+                        let mistake = format!(
+                            "client ID {shown} belongs to user {other}, at least in part; \
+                             choose client IDs that differ from the start"
+                        );
+                        section.report.error(&text.origin, mistake);
+                    }
+                    client_ids.push(ids);
+                }
+            }
+        }
+        client_ids
     }
 
     /// Returns the name if it can be one and is not taken.
@@ -120,13 +162,22 @@ impl Users {
     }
 }
 
-fn rules_or(section: &Section<'_>, key: &str, default: &str, user: &Arc<str>) -> Vec<Rule> {
-    read_rules(section, key, Some(user)).unwrap_or_else(|| {
+/// Whose rules are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Holder<'a> {
+    /// The user, `None` for anonymous clients.
+    pub(super) user: Option<&'a Arc<str>>,
+    /// Whether the user's client IDs are bound to it.
+    pub(super) bound: bool,
+}
+
+fn rules_or(section: &Section<'_>, key: &str, default: &str, holder: Holder<'_>) -> Vec<Rule> {
+    read_rules(section, key, holder).unwrap_or_else(|| {
         let text = At {
             value: default.to_owned(),
             origin: section.origin.clone(),
         };
-        expand(text, Some(user)).into_iter().collect()
+        expand(text, holder.user).into_iter().collect()
     })
 }
 
@@ -173,13 +224,13 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 pub(super) fn read_rules(
     section: &Section<'_>,
     key: &str,
-    user: Option<&Arc<str>>,
+    holder: Holder<'_>,
 ) -> Option<Vec<Rule>> {
     let texts = section.texts(key, "[\"nodes/{user}/#\"]")?;
     let mut rules = Vec::with_capacity(texts.len());
     for text in texts {
         let origin = text.origin.clone();
-        match checked(text, key, user) {
+        match checked(text, key, holder) {
             Ok(rule) => rules.push(rule),
             Err(error) => section.report.error(&origin, error),
         }
@@ -187,27 +238,29 @@ pub(super) fn read_rules(
     Some(rules)
 }
 
-fn checked(text: At<String>, key: &str, user: Option<&Arc<str>>) -> Result<Rule, String> {
+fn checked(text: At<String>, key: &str, holder: Holder<'_>) -> Result<Rule, String> {
     let shown = quote(&text.value);
-    if text.value.contains("{client}") {
-        return Err(format!(
-            "{key} rule {shown} trusts a client ID, which any client may choose; write {{user}}"
-        ));
+    let names = |placeholder: &str| text.value.split('/').any(|level| level == placeholder);
+    let is_unknown =
+        |level: &str| !matches!(level, "{user}" | "{client}") && level.contains(['{', '}']);
+    Rules::check(&text.value).map_err(|error| rule_error(key, &shown, &error))?;
+    if let Some(level) = text.value.split('/').find(|level| is_unknown(level)) {
+        let error = RuleError::Unknown(level.to_owned());
+        return Err(rule_error(key, &shown, &error));
     }
-    if user.is_none() && text.value.contains("{user}") {
+    if names("{user}") && holder.user.is_none() {
         return Err(format!(
             "{key} rule {shown} names a user, and anonymous clients have none; \
              write the rule at a [[user]]"
         ));
     }
-    if text.value.replace("{user}", "").contains(['{', '}']) {
+    if names("{client}") && !holder.bound {
         return Err(format!(
-            "{key} rule {shown} has an unknown placeholder; only {{user}} may stand in rules"
-        ));
-    }
-    if text.value.starts_with("$share/") {
-        return Err(format!(
-            "{key} rule {shown} names a shared subscription; write the filter behind the group"
+            "{key} rule {shown} trusts a client ID, which any client may choose; write {{user}}{}",
+            match holder.user {
+                Some(_) => ", or give the user its own `client_ids`",
+                None => " in a rule at a [[user]]",
+            }
         ));
     }
     if key.ends_with("publish") && text.value.starts_with('$') {
@@ -216,13 +269,33 @@ fn checked(text: At<String>, key: &str, user: Option<&Arc<str>>) -> Result<Rule,
              remove it"
         ));
     }
-    let error = |error| format!("{key} rule {shown} is not a topic filter: {error}; correct it");
-    TopicFilter::parse(&text.value).map_err(error)?;
-    expand(text, user).ok_or_else(|| format!("{key} rule {shown} is too long; shorten it"))
+    let too_long = || format!("{key} rule {shown} is too long; shorten it");
+    expand(text, holder.user).ok_or_else(too_long)
+}
+
+fn rule_error(key: &str, shown: &str, error: &RuleError) -> String {
+    match error {
+        RuleError::Filter(error) => {
+            format!("{key} rule {shown} is not a topic filter: {error}; correct it")
+        }
+        RuleError::Unknown(_) => format!(
+            "{key} rule {shown} has an unknown placeholder; only {{user}} and {{client}} may \
+             stand in rules"
+        ),
+        RuleError::PartOfLevel(_) => format!(
+            "{key} rule {shown} has a placeholder that is only a part of its level; write it as \
+             a level of its own"
+        ),
+        RuleError::Shared => format!(
+            "{key} rule {shown} names a shared subscription; write the filter behind the group"
+        ),
+    }
 }
 
 fn expand(text: At<String>, user: Option<&Arc<str>>) -> Option<Rule> {
-    let expanded = text.value.replace("{user}", user.map_or("", |name| name));
+    // A client ID may be anything that its user's `client_ids` allow: `+` covers them all.
+    let expanded = text.value.replace("{client}", "+");
+    let expanded = expanded.replace("{user}", user.map_or("", |name| name));
     Some(Rule {
         filter: TopicFilter::parse(&expanded).ok()?,
         text,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{ConnectionId, Effect, Hub, Report, wake};
-use crate::core::access::{Grants, Identity};
+use crate::core::access::{Grants, Identity, MAX_CLIENT_ID};
 use crate::core::message::Message;
 use crate::core::packet::{self, ConnAck, Connect, Disconnect, Grant, Outgoing, Version, reason};
 use crate::core::session::inbox::{ALIAS_MAXIMUM, Inbox, RECEIVE_MAXIMUM, Violation};
@@ -13,9 +13,6 @@ use crate::core::session::outbox::Outbox;
 use crate::core::session::{Absence, Connection, Control, Link, Session, SessionId, Will};
 use crate::core::subscriptions::is_too_deep;
 use crate::core::topic::Topic;
-
-/// Longest client ID in bytes; the standard asks for 23.
-const MAX_CLIENT_ID: usize = 256;
 
 /// A client is not let in: the MQTT 5 reason code of its CONNACK, or none for closing alone, and
 /// what to tell the owner.
@@ -46,7 +43,10 @@ impl Hub {
             let why = "the packets it takes are too small for a CONNACK";
             return Err(refusal(reason::PACKET_TOO_LARGE, why));
         }
-        let known = self.sessions.find(&connect.client_id);
+        let mut known = self.sessions.find(&connect.client_id);
+        if who.owns_client_id {
+            known = known.filter(|session| !self.oust(*session, &who, now));
+        }
         let holder = known.and_then(|session| self.sessions.get(session));
         if holder.is_some_and(|session| session.user != who.user) {
             let why = "its client ID is in use by another user";
@@ -77,13 +77,10 @@ impl Hub {
                 .insert(new_session(&connect, who.user, connection))
         });
         self.connections.insert(id, session);
+        // They may have changed while the session was without a connection.
+        self.grant(session, grants);
         if let Some(own) = self.sessions.get_mut(session) {
             own.reply_packet = who.reply_packet;
-            own.grants = grants;
-            // The rules may have changed while the session was without a connection.
-            for filter in own.drop_denied_filters() {
-                self.subscriptions.remove(&filter, session);
-            }
             own.will = will;
             own.expiry = connect.session_expiry;
             own.maximum_packet = maximum_packet;
@@ -96,6 +93,18 @@ impl Hub {
             wake(own, &mut self.effects);
         }
         Ok(())
+    }
+
+    /// Ends the session of somebody else, who had the client ID before it was bound to a user.
+    fn oust(&mut self, session: SessionId, who: &Identity, now: Instant) -> bool {
+        let theirs = self.sessions.get(session).map(|own| &own.user);
+        if theirs.is_none_or(|user| *user == who.user) {
+            return false;
+        }
+        self.say_farewell(session, reason::NOT_AUTHORIZED);
+        self.disconnect(session, true, now);
+        self.end(session, now);
+        true
     }
 
     /// Tells a client that it is not let in.

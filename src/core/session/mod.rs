@@ -129,13 +129,19 @@ impl Session {
         }
     }
 
-    /// Takes away the filters that the grants do not cover, and returns them.
+    /// Takes away the filters that the grants do not cover, with what waits because of them, and
+    /// returns them.
     pub(crate) fn drop_denied_filters(&mut self) -> Vec<Filter> {
         let filters = self.filters.iter();
         let denied = filters.filter(|own| !self.grants.may_subscribe(&own.filter));
         let denied: Vec<_> = denied.cloned().collect();
         for filter in &denied {
             self.remove_filter(filter);
+        }
+        if !denied.is_empty() {
+            let grants = &self.grants;
+            self.outbox
+                .retain(|message| grants.may_hear(&message.topic));
         }
         denied
     }

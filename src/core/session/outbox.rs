@@ -112,10 +112,7 @@ impl Outbox {
             };
             self.remove(victim);
         }
-        self.bytes += bytes;
-        self.at_most_once += usize::from(item.qos == QoS::AtMostOnce);
-        self.expiring += usize::from(item.expires.is_some());
-        self.queue.push_back(item);
+        self.append(item);
     }
 
     /// Lets a subscription get the retained messages of a cursor.
@@ -127,6 +124,26 @@ impl Outbox {
     /// Stops what [`Outbox::replay`] began for the same filter.
     pub(crate) fn stop_replay(&mut self, filter: &TopicFilter) {
         self.replays.retain(|own| own.cursor.filter() != filter);
+    }
+
+    /// Forgets what may not be sent any more. An exchange that the client has begun to finish goes
+    /// on: nothing of the message is in it.
+    pub(crate) fn retain(&mut self, may_be_sent: impl Fn(&Message) -> bool) {
+        let queue = std::mem::take(&mut self.queue);
+        (self.bytes, self.at_most_once, self.expiring) = (0, 0, 0);
+        for item in queue.into_iter().filter(|own| may_be_sent(&own.message)) {
+            self.append(item);
+        }
+        let (mut index, sent) = (0, self.sent);
+        self.in_flight.retain(|own| {
+            let keep = match &own.stage {
+                Stage::Published(item) => may_be_sent(&item.message),
+                Stage::Released => true,
+            };
+            self.sent -= usize::from(!keep && index < sent);
+            index += 1;
+            keep
+        });
     }
 
     /// Prepares for a new connection: what is unacknowledged is sent again (MQTT-4.4.0-1).
@@ -245,6 +262,13 @@ impl Outbox {
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
         (self.queue.len(), self.in_flight.len())
+    }
+
+    fn append(&mut self, item: Outbound) {
+        self.bytes += item.message.bytes();
+        self.at_most_once += usize::from(item.qos == QoS::AtMostOnce);
+        self.expiring += usize::from(item.expires.is_some());
+        self.queue.push_back(item);
     }
 
     /// The index of the message to give up for one at `qos`, `None` for that one itself.

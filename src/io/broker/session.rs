@@ -107,7 +107,7 @@ async fn enter(
     shared: &Rc<Shared>,
 ) -> Option<Rc<Line>> {
     let credentials = connect.credentials.take();
-    match identify(credentials, peer, shared).await {
+    match identify(credentials, &connect.client_id, peer, shared).await {
         Ok(_) if shared.is_stopping() => {
             refuse(stream, connect.version, reason::SHUTTING_DOWN).await;
             None
@@ -119,10 +119,17 @@ async fn enter(
         Err(code) => {
             let why = match code {
                 reason::BAD_CREDENTIALS => "wrong user name or password",
+                reason::CLIENT_ID_INVALID => {
+                    "its client ID is bound to a user, or its user to others"
+                }
+                reason::BUSY => "too many wrong passwords or password checks before it",
                 _ => "anonymous clients are not welcome from there",
             };
             shared.note(|journal, now| journal.refused(peer, why, now));
-            refuse(stream, connect.version, code).await;
+            // Of 3.x clients some stop for ever at a refusal: they are to come again.
+            if code != reason::BUSY || connect.version == Version::V5 {
+                refuse(stream, connect.version, code).await;
+            }
             None
         }
     }
@@ -131,12 +138,15 @@ async fn enter(
 /// Checks credentials; again if the users were replaced while that went on.
 async fn identify(
     credentials: Option<Credentials>,
+    client: &str,
     peer: SocketAddr,
     shared: &Rc<Shared>,
 ) -> Result<Identity, u8> {
     loop {
         let logins = shared.logins();
-        let verdict = logins.identify(credentials.clone(), peer.ip()).await;
+        let verdict = logins
+            .identify(credentials.clone(), client, peer.ip())
+            .await;
         if Rc::ptr_eq(&logins, &shared.logins()) {
             return verdict;
         }

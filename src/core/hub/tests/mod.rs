@@ -227,6 +227,7 @@ fn identity(user: Option<&str>, publish: &[&str], subscribe: &[&str]) -> Identit
             subscribe: owned(subscribe),
         }),
         reply_packet: None,
+        owns_client_id: false,
     }
 }
 

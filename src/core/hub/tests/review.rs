@@ -21,9 +21,13 @@ fn with_will(connect: Connect, delay: u64) -> Connect {
 /// Finds one user in another state, and all others as they were.
 fn only(name: &'static str, standing: Standing) -> impl Fn(&str) -> Standing {
     move |user| match user == name {
-        true => standing,
+        true => standing.clone(),
         false => Standing::Keep,
     }
+}
+
+fn changed(publish: &[&str], subscribe: &[&str]) -> Standing {
+    Standing::Change(identity(None, publish, subscribe).rules)
 }
 
 impl Scenario {
@@ -81,7 +85,7 @@ fn a_changed_user_comes_again_to_the_same_session() {
     s.subscribe(before, "a", Q1);
     let watcher = s.join(v4("watcher"));
     s.subscribe(watcher, "wills", Q0);
-    s.review(only("changed", Standing::Change));
+    s.review(only("changed", changed(&["#"], &["#"])));
     assert_eq!(s.closed, BTreeSet::from([before]));
     assert_eq!(s.packets(watcher), ["wills=gone q0"]);
     s.lose(before);
@@ -96,7 +100,62 @@ fn a_session_that_waits_for_a_changed_user_goes_on_waiting() {
     let mut s = Scenario::new();
     let node = s.enter(v4_persistent("node"), "changed");
     s.lose(node);
-    s.review(only("changed", Standing::Change));
+    s.review(only("changed", changed(&["#"], &["#"])));
     let node = s.connect(v4_persistent("node"), &user("changed"));
     assert_eq!(s.packets(node), ["connack 0x00 present"]);
+}
+
+#[test]
+fn narrower_rules_hold_for_what_waits_and_for_the_will() {
+    let mut s = Scenario::new();
+    let watcher = s.join(v4("watcher"));
+    s.subscribe(watcher, "wills", Q0);
+    let node = s.enter(with_will(v5_lasting("node", 600), 60), "changed");
+    for filter in ["a", "b"] {
+        s.subscribe(node, filter, Q1);
+    }
+    for topic in ["a", "b"] {
+        s.send(watcher, publish(topic, "in flight", Q1, 1));
+    }
+    assert_eq!(s.packets(node), ["a=in flight q1 #1", "b=in flight q1 #2"]);
+    s.lose(node);
+    for topic in ["a", "b"] {
+        s.send(watcher, publish(topic, "queued", Q1, 2));
+    }
+    s.review(only("changed", changed(&["other"], &["b"])));
+    s.send(watcher, publish("a", "after", Q1, 3));
+    s.wait(Duration::from_secs(61));
+    let heard = s.packets(watcher).join(" ");
+    assert!(!heard.contains("wills"), "{heard}");
+    let node = s.connect(
+        v5_lasting("node", 600),
+        &identity(Some("changed"), &[], &["b"]),
+    );
+    assert_eq!(
+        s.packets(node),
+        [
+            "connack 0x00 present",
+            "b=in flight q1 #2 dup",
+            "b=queued q1 #3"
+        ]
+    );
+}
+
+#[test]
+fn a_session_makes_way_for_the_owner_of_its_client_id() {
+    let mut s = Scenario::new();
+    let stranger = s.join(v5_lasting("kitchen-1", 600));
+    s.subscribe(stranger, "secrets", Q1);
+    let owner = Identity {
+        owns_client_id: true,
+        ..user("kitchen")
+    };
+    let node = s.connect(v5_lasting("kitchen-1", 600), &owner);
+    assert_eq!(s.packets(node), ["connack 0x00"]);
+    assert_eq!(s.packets(stranger), ["disconnect 0x87"]);
+    assert!(s.closed.contains(&stranger));
+    s.send(node, publish("secrets", "x", Q1, 1));
+    assert_eq!(s.packets(node), ["puback 1 0x00"], "nothing is inherited");
+    let again = s.connect(v5_lasting("kitchen-1", 600), &owner);
+    assert_eq!(s.packets(again), ["connack 0x00 present"]);
 }

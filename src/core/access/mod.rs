@@ -3,10 +3,14 @@
 //! Decides what a rule means for one session. Which rules a user has is the configuration's
 //! matter; which topics nobody may publish to (`$…`, replies) is the hub's.
 
+mod client_ids;
+
 use std::fmt;
 use std::sync::Arc;
 
 use crate::core::topic::{Topic, TopicError, TopicFilter};
+
+pub use client_ids::{Bindings, ClientIdError, ClientIds, MAX_CLIENT_ID};
 
 /// Who a connection is, after its credentials were checked.
 #[derive(Clone, Debug)]
@@ -17,6 +21,9 @@ pub struct Identity {
     pub rules: Arc<Rules>,
     /// The user's own `reply_packet`, in bytes.
     pub reply_packet: Option<usize>,
+    /// Whether nobody else may have this client ID: then a session that somebody else began
+    /// under it, before it was bound, has to make way.
+    pub owns_client_id: bool,
 }
 
 /// Access rules as configured: filters in which `{user}` and `{client}` may stand.
@@ -168,6 +175,12 @@ impl Grants {
     /// Returns whether some rule matches a topic to publish to.
     pub fn may_publish(&self, topic: &Topic) -> bool {
         self.publish.iter().any(|rule| rule.matches(topic.as_str()))
+    }
+
+    /// Returns whether some rule lets messages of a topic be delivered.
+    pub fn may_hear(&self, topic: &Topic) -> bool {
+        let mut rules = self.subscribe.iter();
+        rules.any(|rule| rule.matches(topic.as_str()))
     }
 
     /// Returns whether one rule covers all that a filter matches.

@@ -1,0 +1,549 @@
+//! Who a client is: credentials against the configured users, anonymous clients by address.
+//!
+//! What an identity may do is for `core::access`. A password is checked as seldom as can be: what
+//! was right once is remembered, and slow checks wait for each other, so that nodes that come
+//! back together cost one check for each password and not one for each node.
+
+mod brake;
+mod memory;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::time::{sleep_until, timeout};
+
+use crate::config::{Anonymous, Broker, PasswordHash, User};
+use crate::core::access::{Bindings, Identity, Rules};
+use crate::core::hub::Standing;
+use crate::core::packet::{Credentials, reason};
+use crate::io::{clock, password};
+use brake::Brake;
+use memory::Memory;
+
+/// How long a login waits for its turn to be checked: nodes wait 15 s for CONNACK.
+const TURN: Duration = Duration::from_secs(14);
+
+/// The configured users and what anonymous clients may do.
+#[derive(Debug)]
+pub(crate) struct Logins {
+    users: HashMap<Arc<str>, User>,
+    bindings: Bindings,
+    anonymous: Anonymous,
+    anonymous_rules: Arc<Rules>,
+    guard: Rc<Guard>,
+}
+
+/// What is known of earlier logins, and outlives a change of users.
+#[derive(Debug)]
+struct Guard {
+    memory: RefCell<Memory>,
+    brake: RefCell<Brake>,
+    /// One slow check at a time: the router has one core and little memory.
+    slow: Semaphore,
+    #[cfg(test)]
+    checks: std::cell::Cell<usize>,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            memory: RefCell::default(),
+            brake: RefCell::default(),
+            slow: Semaphore::new(1),
+            #[cfg(test)]
+            checks: std::cell::Cell::default(),
+        }
+    }
+}
+
+/// What credentials amount to before the password is checked.
+#[derive(Debug)]
+enum Claim {
+    Anonymous(Identity),
+    User(Identity, PasswordHash, Credentials),
+    Unknown(Credentials),
+    Refused(u8),
+}
+
+impl Logins {
+    /// Prepares the look-up.
+    pub(crate) fn new(broker: &Broker, users: Vec<User>) -> Self {
+        Self {
+            bindings: bindings(&users),
+            users: by_name(users),
+            anonymous: broker.anonymous,
+            anonymous_rules: Arc::clone(&broker.anonymous_rules),
+            guard: Rc::default(),
+        }
+    }
+
+    /// Returns the look-up with other users.
+    pub(crate) fn with_users(&self, users: Vec<User>) -> Self {
+        let bindings = bindings(&users);
+        let users = by_name(users);
+        let mut memory = self.guard.memory.borrow_mut();
+        memory.retain(|user| users.contains_key(user));
+        Self {
+            users,
+            bindings,
+            anonymous: self.anonymous,
+            anonymous_rules: Arc::clone(&self.anonymous_rules),
+            guard: Rc::clone(&self.guard),
+        }
+    }
+
+    /// Returns whether somebody from the network could connect.
+    pub(crate) fn lets_network_in(&self) -> bool {
+        self.anonymous.lets_network_in(self.users.len())
+    }
+
+    /// Returns what has become of a user, if this look-up comes after `before`.
+    pub(crate) fn standing(&self, before: &Self, user: &str) -> Standing {
+        match self.users.get(user) {
+            None => Standing::Remove,
+            now if now == before.users.get(user) => Standing::Keep,
+            Some(user) => Standing::Change(Arc::clone(&user.rules)),
+        }
+    }
+
+    /// Says in words who may connect.
+    pub(crate) fn describe(&self) -> String {
+        let users = match self.users.len() {
+            0 => "no users".to_owned(),
+            1 => "1 user".to_owned(),
+            count => format!("{count} users"),
+        };
+        let anonymous = match self.anonymous {
+            Anonymous::No => "nobody without a password",
+            Anonymous::Loopback => "without a password only programs on this machine",
+            Anonymous::Anywhere => "anyone without a password",
+        };
+        format!("{users}, {anonymous}")
+    }
+
+    /// Returns who a client is, or the MQTT 5 reason code to refuse it with.
+    ///
+    /// A check that takes long runs on a thread of its own. After wrong passwords for the same
+    /// user from the same address, the next one is slowed.
+    pub(crate) async fn identify(
+        &self,
+        credentials: Option<Credentials>,
+        client: &str,
+        peer: IpAddr,
+    ) -> Result<Identity, u8> {
+        let mut identity = match self.claim(credentials, peer) {
+            Claim::Anonymous(identity) => identity,
+            Claim::Refused(reason) => return Err(reason),
+            Claim::Unknown(credentials) => {
+                // As slow as for a known user: what names there are is nobody's business.
+                let user = credentials.user.as_str();
+                let turn = timeout(TURN, self.turn(peer, user)).await;
+                turn.map_err(|_| reason::BUSY)?;
+                return Err(self.fail(peer, user));
+            }
+            Claim::User(identity, hash, credentials) => {
+                if !self.is_remembered(&identity, &hash, &credentials) {
+                    let check = self.check(&identity, &hash, &credentials, peer);
+                    // Busy, not wrong: whoever has the right password is to come again.
+                    timeout(TURN, check).await.map_err(|_| reason::BUSY)??;
+                }
+                identity
+            }
+        };
+        identity.owns_client_id = self.owns(&identity, client)?;
+        Ok(identity)
+    }
+
+    /// Returns whether the client ID is the user's alone, or refuses it.
+    fn owns(&self, identity: &Identity, client: &str) -> Result<bool, u8> {
+        let owner = self.bindings.owner(client);
+        if owner.is_some() && owner != identity.user.as_ref() {
+            return Err(reason::CLIENT_ID_INVALID);
+        }
+        let user = identity.user.as_ref().and_then(|user| self.users.get(user));
+        if owner.is_none() && user.is_some_and(|user| !user.client_ids.is_empty()) {
+            return Err(reason::CLIENT_ID_INVALID);
+        }
+        Ok(owner.is_some())
+    }
+
+    fn is_remembered(&self, who: &Identity, hash: &PasswordHash, own: &Credentials) -> bool {
+        let user = who.user.as_deref().unwrap_or_default();
+        let memory = self.guard.memory.borrow();
+        memory.knows(user, hash, &own.password)
+    }
+
+    /// Checks a password when its turn has come.
+    async fn check(
+        &self,
+        who: &Identity,
+        hash: &PasswordHash,
+        own: &Credentials,
+        peer: IpAddr,
+    ) -> Result<(), u8> {
+        let user = own.user.as_str();
+        let right = loop {
+            self.turn(peer, user).await;
+            if !password::is_slow(hash) {
+                break password::verify(hash, &own.password);
+            }
+            let Ok(turn) = self.guard.slow.acquire().await else {
+                return Err(reason::BUSY);
+            };
+            // Others had their turn meanwhile: with the same password, or with wrong ones.
+            if self.is_remembered(who, hash, own) {
+                return Ok(());
+            }
+            if self.opens(peer, user).is_none() {
+                let right = self.check_slowly(hash, own).await;
+                drop(turn);
+                break right;
+            }
+        };
+        if !right {
+            return Err(self.fail(peer, user));
+        }
+        self.guard.brake.borrow_mut().pass(peer, user);
+        if let Some(user) = &who.user {
+            let mut memory = self.guard.memory.borrow_mut();
+            memory.learn(user, hash, &own.password);
+        }
+        Ok(())
+    }
+
+    /// Waits while earlier failures forbid a try.
+    async fn turn(&self, peer: IpAddr, user: &str) {
+        while let Some(at) = self.opens(peer, user) {
+            sleep_until(at.into()).await;
+        }
+    }
+
+    fn opens(&self, peer: IpAddr, user: &str) -> Option<Instant> {
+        self.guard.brake.borrow().opens(peer, user, clock::now())
+    }
+
+    fn fail(&self, peer: IpAddr, user: &str) -> u8 {
+        let mut brake = self.guard.brake.borrow_mut();
+        brake.fail(peer, user, clock::now());
+        reason::BAD_CREDENTIALS
+    }
+
+    async fn check_slowly(&self, hash: &PasswordHash, own: &Credentials) -> bool {
+        #[cfg(test)]
+        self.guard.checks.set(self.guard.checks.get() + 1);
+        let (hash, password) = (hash.clone(), own.password.clone());
+        let check = tokio::task::spawn_blocking(move || password::verify(&hash, &password));
+        check.await.unwrap_or(false)
+    }
+
+    fn claim(&self, credentials: Option<Credentials>, peer: IpAddr) -> Claim {
+        let Some(credentials) = credentials else {
+            return self.anonymous(peer);
+        };
+        match self.users.get(credentials.user.as_str()) {
+            Some(user) => {
+                let identity = Identity {
+                    user: Some(Arc::clone(&user.name)),
+                    rules: Arc::clone(&user.rules),
+                    reply_packet: user.reply_packet,
+                    owns_client_id: false,
+                };
+                Claim::User(identity, user.password.clone(), credentials)
+            }
+            None => Claim::Unknown(credentials),
+        }
+    }
+
+    fn anonymous(&self, peer: IpAddr) -> Claim {
+        let welcome = match self.anonymous {
+            Anonymous::No => false,
+            Anonymous::Loopback => peer.to_canonical().is_loopback(),
+            Anonymous::Anywhere => true,
+        };
+        if !welcome {
+            return Claim::Refused(reason::NOT_AUTHORIZED);
+        }
+        Claim::Anonymous(Identity {
+            user: None,
+            rules: Arc::clone(&self.anonymous_rules),
+            reply_packet: None,
+            owns_client_id: false,
+        })
+    }
+}
+
+fn by_name(users: Vec<User>) -> HashMap<Arc<str>, User> {
+    let named = users.into_iter().map(|user| (Arc::clone(&user.name), user));
+    named.collect()
+}
+
+fn bindings(users: &[User]) -> Bindings {
+    let mut bindings = Bindings::default();
+    for user in users {
+        for ids in &user.client_ids {
+            // The configuration has refused those of two users.
+            let _ = bindings.insert(ids, &user.name);
+        }
+    }
+    bindings
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::core::access::ClientIds;
+
+    fn some_hash() -> PasswordHash {
+        PasswordHash::Sha256 {
+            salt: vec![0; 8],
+            digest: [0; 32],
+        }
+    }
+
+    fn logins(anonymous: Anonymous) -> Logins {
+        let user = User {
+            name: "kitchen".into(),
+            password: some_hash(),
+            rules: Arc::default(),
+            reply_packet: Some(512),
+            client_ids: Vec::new(),
+        };
+        Logins {
+            users: HashMap::from([(Arc::clone(&user.name), user)]),
+            anonymous,
+            anonymous_rules: Arc::default(),
+            bindings: Bindings::default(),
+            guard: Rc::default(),
+        }
+    }
+
+    fn credentials(user: &str) -> Option<Credentials> {
+        Some(Credentials {
+            user: user.to_owned(),
+            password: Bytes::from_static(b"p"),
+        })
+    }
+
+    #[test]
+    fn anonymous_clients_are_judged_by_their_address() {
+        let (near, far) = (IpAddr::from([127, 8, 8, 8]), IpAddr::from([192, 168, 1, 9]));
+        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xFFFF, 0x7F00, 1]);
+        let cases = [
+            (Anonymous::No, near, false),
+            (Anonymous::Loopback, near, true),
+            (
+                Anonymous::Loopback,
+                IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+                true,
+            ),
+            (Anonymous::Loopback, mapped, true),
+            (Anonymous::Loopback, far, false),
+            (Anonymous::Anywhere, far, true),
+        ];
+        for (anonymous, peer, welcome) in cases {
+            match logins(anonymous).claim(None, peer) {
+                Claim::Anonymous(identity) => assert!(welcome && identity.user.is_none()),
+                Claim::Refused(code) => assert!(!welcome && code == reason::NOT_AUTHORIZED),
+                Claim::User(..) | Claim::Unknown(_) => panic!("{anonymous:?} {peer}"),
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_user_is_not_taken_for_anonymous() {
+        let claim = logins(Anonymous::Anywhere).claim(credentials("attic"), [127, 0, 0, 1].into());
+        assert!(matches!(claim, Claim::Unknown(own) if own.user == "attic"));
+    }
+
+    #[test]
+    fn known_user_brings_rules_and_packet_size() {
+        let claim = logins(Anonymous::No).claim(credentials("kitchen"), [127, 0, 0, 1].into());
+        let Claim::User(identity, hash, _) = claim else {
+            panic!("{claim:?}");
+        };
+        assert_eq!(identity.user.as_deref(), Some("kitchen"));
+        assert_eq!(identity.reply_packet, Some(512));
+        assert_eq!(hash, some_hash());
+    }
+
+    #[test]
+    fn users_change_with_password_rules_or_packet_size() {
+        let before = logins(Anonymous::No);
+        let kitchen = before.users["kitchen"].clone();
+        let rules = Rules {
+            publish: vec!["a".to_owned()],
+            ..Rules::default()
+        };
+        let hash = PasswordHash::Sha256 {
+            salt: vec![1; 8],
+            digest: [0; 32],
+        };
+        let changes = [
+            (kitchen.clone(), false),
+            (
+                User {
+                    password: hash,
+                    ..kitchen.clone()
+                },
+                true,
+            ),
+            (
+                User {
+                    rules: Arc::new(rules),
+                    ..kitchen.clone()
+                },
+                true,
+            ),
+            (
+                User {
+                    client_ids: vec![ClientIds::parse("x", "kitchen").unwrap()],
+                    ..kitchen.clone()
+                },
+                true,
+            ),
+            (
+                User {
+                    reply_packet: None,
+                    ..kitchen
+                },
+                true,
+            ),
+        ];
+        for (user, changed) in changes {
+            let expected = match changed {
+                true => Standing::Change(Arc::clone(&user.rules)),
+                false => Standing::Keep,
+            };
+            let after = before.with_users(vec![user]);
+            assert_eq!(after.standing(&before, "kitchen"), expected);
+        }
+        let after = before.with_users(Vec::new());
+        assert_eq!(after.standing(&before, "kitchen"), Standing::Remove);
+        assert!(before.lets_network_in() && !after.lets_network_in());
+        assert!(
+            logins(Anonymous::Anywhere)
+                .with_users(Vec::new())
+                .lets_network_in()
+        );
+    }
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    /// A user whose password is its name, behind a check that takes a thread.
+    fn slow(name: &str) -> User {
+        User {
+            name: name.into(),
+            password: password::hash_chosen_with((8, 1), name).unwrap(),
+            rules: Arc::default(),
+            reply_packet: None,
+            client_ids: Vec::new(),
+        }
+    }
+
+    /// Lets clients with these user names and passwords log in at the same time.
+    fn log_in(logins: &Rc<Logins>, all: Vec<(String, String)>) -> Vec<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime.unwrap(), async {
+            let clients = all.into_iter().map(|(user, password)| {
+                let logins = Rc::clone(logins);
+                tokio::task::spawn_local(async move {
+                    let password = password.into();
+                    let own = Some(Credentials { user, password });
+                    logins.identify(own, "c", PEER).await.is_ok()
+                })
+            });
+            let clients: Vec<_> = clients.collect();
+            let mut welcome = Vec::new();
+            for client in clients {
+                welcome.push(client.await.unwrap());
+            }
+            welcome
+        })
+    }
+
+    #[test]
+    fn two_hundred_nodes_that_come_back_cost_a_check_for_each_password() {
+        let same = |name: &str| (name.to_owned(), name.to_owned());
+        let mut users = vec![slow("shared")];
+        users.extend((0..20).map(|user| slow(&user.to_string())));
+        let logins = Rc::new(logins(Anonymous::No).with_users(users));
+        let checks = || logins.guard.checks.replace(0);
+
+        assert_eq!(log_in(&logins, vec![same("shared"); 200]), vec![true; 200]);
+        assert_eq!(checks(), 1, "after a restart of the gateway");
+        assert_eq!(log_in(&logins, vec![same("shared"); 200]), vec![true; 200]);
+        assert_eq!(checks(), 0, "after a power cut of the nodes");
+
+        let own: Vec<_> = (0..200)
+            .map(|node| same(&(node % 20).to_string()))
+            .collect();
+        assert_eq!(log_in(&logins, own.clone()), vec![true; 200]);
+        assert_eq!(checks(), 20);
+        assert_eq!(log_in(&logins, own), vec![true; 200]);
+        assert_eq!(checks(), 0);
+    }
+
+    #[test]
+    fn wrong_passwords_are_slowed_and_verified_ones_are_not() {
+        let logins = Rc::new(logins(Anonymous::No).with_users(vec![slow("a"), slow("b")]));
+        let pair = |user: &str, password: &str| (user.to_owned(), password.to_owned());
+        assert_eq!(log_in(&logins, vec![pair("a", "a")]), [true]);
+        assert_eq!(
+            log_in(
+                &logins,
+                vec![pair("a", "x"), pair("a", "y"), pair("x", "y")]
+            ),
+            [false; 3]
+        );
+        assert_eq!(logins.opens(PEER, "a"), None);
+        log_in(&logins, vec![pair("a", "z")]);
+        assert!(logins.opens(PEER, "a").is_some());
+        // Neither of these waits: one is known, the other has done nothing.
+        let held = logins.guard.slow.try_acquire().unwrap();
+        assert_eq!(log_in(&logins, vec![pair("a", "a")]), [true]);
+        drop(held);
+        assert_eq!(logins.opens(PEER, "b"), None);
+        assert_eq!(log_in(&logins, vec![pair("b", "b")]), [true]);
+    }
+
+    #[test]
+    fn bound_client_ids_are_their_users_alone() {
+        let bound = User {
+            client_ids: vec![ClientIds::parse("{user}-*", "a").unwrap()],
+            ..slow("a")
+        };
+        let logins = logins(Anonymous::Anywhere).with_users(vec![bound, slow("b")]);
+        let identity = |user: Option<&str>| Identity {
+            user: user.map(Arc::from),
+            rules: Arc::default(),
+            reply_packet: None,
+            owns_client_id: false,
+        };
+        let cases = [
+            (Some("a"), "a-1", Ok(true)),
+            (Some("a"), "b-1", Err(reason::CLIENT_ID_INVALID)),
+            (Some("a"), "", Err(reason::CLIENT_ID_INVALID)),
+            (Some("b"), "a-1", Err(reason::CLIENT_ID_INVALID)),
+            (Some("b"), "b-1", Ok(false)),
+            (None, "a-1", Err(reason::CLIENT_ID_INVALID)),
+            (None, "", Ok(false)),
+        ];
+        for (user, client, expected) in cases {
+            assert_eq!(
+                logins.owns(&identity(user), client),
+                expected,
+                "{user:?} {client}"
+            );
+        }
+    }
+}
