@@ -12,7 +12,7 @@ use crate::cli::{Streams, load};
 use crate::config::{Anonymous, Config, escape, is_network, show_duration, show_size};
 use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
-use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Roots, TlsVersion};
+use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Roots, TlsVersion, Trust};
 use crate::core::message::{Message, QoS};
 use crate::core::reply::{Form, Oversize};
 use crate::core::route::Route;
@@ -235,12 +235,17 @@ fn describe_endpoint(endpoint: &Endpoint) -> Vec<String> {
                 .collect();
             format!("only {}", names.join(", "))
         }
+        Roots::None => "no roots".into(),
     };
     let tls = match endpoint.trust.min_tls {
         TlsVersion::V1_2 => "TLS 1.2 or later",
         TlsVersion::V1_3 => "TLS 1.3 or later",
     };
     details.push(format!("trusts {roots}; {tls}"));
+    details.extend(describe_pins(&endpoint.trust));
+    if let Some(own) = &endpoint.trust.client_certificate {
+        details.push(format!("shows {} if asked", own.chain.display()));
+    }
     let redirects = match endpoint.redirects {
         Redirects::None => "no redirects",
         Redirects::SameOrigin => "redirects to the same origin",
@@ -266,6 +271,24 @@ fn describe_endpoint(endpoint: &Endpoint) -> Vec<String> {
         endpoint.concurrency, endpoint.queue, endpoint.share
     ));
     details
+}
+
+/// Says which keys are accepted, and what of a pinned certificate is not checked.
+fn describe_pins(trust: &Trust) -> Option<String> {
+    let pins = match trust.pins.len() {
+        0 => return None,
+        1 => "1 pinned key".into(),
+        count => format!("{count} pinned keys"),
+    };
+    let whose = match trust.roots {
+        Roots::None => "the server's own key must be",
+        _ => "the chain must hold",
+    };
+    let unchecked = trust.unchecked.describe();
+    Some(match unchecked {
+        None => format!("{whose} one of {pins}"),
+        Some(what) => format!("{whose} one of {pins}; NOT CHECKED: {what}"),
+    })
 }
 
 fn describe_route(route: &Route) -> Vec<String> {

@@ -18,7 +18,7 @@ use crate::io::http::client::Client;
 use crate::io::http::exchange::{PHASES, Progress};
 use crate::io::http::resolver::Resolver;
 use crate::io::tls;
-use crate::io::tls::certificate::{Certificate, date};
+use crate::io::tls::certificate::{Certificate, date, show_pin};
 use crate::io::tls::failure::brief;
 
 /// Largest response that is read; only its size is shown.
@@ -203,7 +203,7 @@ fn print_certificate(at: usize, one: &Certificate, out: &mut dyn Write) -> io::R
     if !names.is_empty() {
         writeln!(out, "  for        {}", names.join(", "))?;
     }
-    writeln!(out, "  pin        sha256/{}", one.pin)
+    writeln!(out, "  pin        {}", show_pin(&one.pin))
 }
 
 fn print_verdict(result: &Result<Response, Failure>, out: &mut dyn Write) -> io::Result<bool> {

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Roots, TlsVersion, Trust};
+use crate::core::endpoint::{Endpoint, IpVersions, Redirects};
 use crate::core::message::QoS;
 use crate::core::reply::Oversize;
 use crate::core::route::StatusSet;
@@ -14,6 +14,7 @@ use crate::core::route::StatusSet;
 use super::error::Origin;
 use super::section::{At, Section};
 use super::show::quote;
+use super::trust::{self, Trusted};
 use super::url::Url;
 use super::users::{LARGEST_REPLY_PACKET, SMALLEST_REPLY_PACKET};
 
@@ -68,8 +69,7 @@ impl Exchange {
 /// What an endpoint is, where it was said.
 #[derive(Clone, Default)]
 struct Reach {
-    roots: Option<Roots>,
-    min_tls: Option<TlsVersion>,
+    trusted: Trusted,
     ip: Option<IpVersions>,
     concurrency: Option<usize>,
     queue: Option<usize>,
@@ -79,7 +79,6 @@ struct Reach {
 
 impl Reach {
     fn read(section: &Section<'_>, directory: &Path) -> Self {
-        let tls = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
         let ip = [
             ("both", IpVersions::Both),
             ("4", IpVersions::V4),
@@ -91,8 +90,7 @@ impl Reach {
             ("any", Redirects::Any),
         ];
         Self {
-            roots: read_roots(section, directory),
-            min_tls: section.choice("min_tls", &tls).map(|at| at.value),
+            trusted: Trusted::read(section, directory),
             ip: section.choice("ip", &ip).map(|at| at.value),
             concurrency: section.number("concurrency", 1..=64).map(|at| at.value),
             queue: section.number("queue", 1..=10_000).map(|at| at.value),
@@ -103,8 +101,7 @@ impl Reach {
 
     fn or(self, general: &Self) -> Self {
         Self {
-            roots: self.roots.or_else(|| general.roots.clone()),
-            min_tls: self.min_tls.or(general.min_tls),
+            trusted: self.trusted.or(&general.trusted),
             ip: self.ip.or(general.ip),
             concurrency: self.concurrency.or(general.concurrency),
             queue: self.queue.or(general.queue),
@@ -223,6 +220,11 @@ fn read_one(
     let private_addresses = section.flag("private_addresses").unwrap_or(!captured_host);
     let ip = reach.ip.unwrap_or_default();
     let queue = reach.queue.unwrap_or(100);
+    let redirects = reach.redirects.unwrap_or_default();
+    let reading = trust::Circumstances {
+        captured_host,
+        redirects,
+    };
     let endpoint = Endpoint {
         name: name.clone(),
         url: url.as_ref().map(|url| url.text.clone()).unwrap_or_default(),
@@ -230,11 +232,8 @@ fn read_one(
         ip,
         captured_host,
         private_addresses,
-        trust: Trust {
-            roots: reach.roots.unwrap_or_default(),
-            min_tls: reach.min_tls.unwrap_or_default(),
-        },
-        redirects: reach.redirects.unwrap_or_default(),
+        trust: trust::read(section, directory, reach.trusted, &reading),
+        redirects,
         concurrency: reach.concurrency.unwrap_or(2),
         queue,
         share: read_share(section, reach.share, queue),
@@ -286,47 +285,6 @@ fn read_address(section: &Section<'_>, ip: IpVersions) -> Option<IpAddr> {
         section.report.error(&written.origin, text);
     }
     Some(address)
-}
-
-fn read_roots(section: &Section<'_>, directory: &Path) -> Option<Roots> {
-    if !section.is_list("roots") {
-        let choices = [("bundled", Roots::Bundled), ("system", Roots::System)];
-        let text = section
-            .has("roots")
-            .then(|| section.text("roots"))
-            .flatten();
-        if text
-            .as_ref()
-            .is_some_and(|text| text.value.contains(['/', '.']))
-        {
-            let text = text?;
-            let shown = quote(&text.value);
-            let error =
-                format!("roots is {shown}, expected a list of files; write `roots = [\"…\"]`");
-            section.report.error(&text.origin, error);
-            return None;
-        }
-        if section.has("roots") && text.is_none() {
-            return None;
-        }
-        return section.choice("roots", &choices).map(|at| at.value);
-    }
-    let files = section.texts("roots", "[\"root.pem\"]")?;
-    if files.is_empty() {
-        let text = "roots is empty, so no certificate could be trusted; name a PEM file";
-        section.report.error(&section.origin_of("roots"), text);
-    }
-    let mut paths: Vec<PathBuf> = Vec::with_capacity(files.len());
-    for file in files {
-        let path = directory.join(&file.value);
-        if let Err(error) = std::fs::File::open(&path) {
-            let (shown, cause) = (quote(&file.value), super::secrets::io_cause(&error));
-            let text = format!("roots file {shown} can not be read: {cause}; correct the path");
-            section.report.error(&file.origin, text);
-        }
-        paths.push(path);
-    }
-    Some(Roots::Files(paths))
 }
 
 fn read_success(section: &Section<'_>) -> Option<StatusSet> {

@@ -40,10 +40,8 @@ const NOT_BUILT: &[(&str, &str)] = &[
     ("defaults", "retry"),
     ("defaults", "crl"),
     ("defaults", "revocation"),
-    ("endpoint", "pins"),
     ("endpoint", "crl"),
     ("endpoint", "revocation"),
-    ("endpoint", "client_certificate"),
     ("endpoint", "rate"),
     ("endpoint", "retry"),
     ("route", "delivery"),
@@ -102,7 +100,7 @@ keys! {
         "deadline" "duration" "\"12s\"" "from the node's publish to its reply at most";
         "max_response" "size" "\"64KiB\"" "largest response body";
         "success" "list of statuses" "[\"2xx\"]" "what counts as success: `2xx`, `404` or `200-204`";
-        "roots" "`bundled`, `system` or files" "\"bundled\"" "whom to trust: Mozilla's roots, the system's, or these PEM files alone";
+        "roots" "`bundled`, `system`, files or `none`" "\"bundled\"" "whom to trust: Mozilla's roots, the system's, these PEM files alone, or nobody but `pins`";
         "min_tls" "`1.2` or `1.3`" "\"1.2\"" "lowest TLS version to accept";
         "ip" "`both`, `4` or `6`" "\"both\"" "IP versions to use";
         "concurrency" "number" "2" "requests to one endpoint at the same time";
@@ -127,7 +125,11 @@ keys! {
         "deadline" "duration" "as in defaults" "from the node's publish to its reply at most";
         "max_response" "size" "as in defaults" "largest response body";
         "success" "list of statuses" "as in defaults" "what counts as success";
-        "roots" "`bundled`, `system` or files" "as in defaults" "whom to trust";
+        "roots" "`bundled`, `system`, files or `none`" "as in defaults" "whom to trust";
+        "pins" "list of pins" "none" "`sha256/…` of keys, one of which must be in the server's chain; with `roots = \"none\"` be its own";
+        "unchecked" "list of `name`, `dates`" "none" "what is not checked of a certificate that `pins` alone vouch for, with `roots = \"none\"`";
+        "client_certificate" "path" "none" "PEM file with the certificate, and its chain, for servers that ask for one";
+        "client_key" "path" "none" "PEM file with its key: PKCS#8, PKCS#1 or SEC1, not encrypted";
         "min_tls" "`1.2` or `1.3`" "as in defaults" "lowest TLS version to accept";
         "ip" "`both`, `4` or `6`" "as in defaults" "IP versions to use";
         "concurrency" "number" "as in defaults" "requests at the same time";

@@ -17,6 +17,7 @@ mod section;
 mod show;
 mod source;
 mod stamp;
+mod trust;
 mod url;
 mod users;
 mod users_reader;

@@ -156,8 +156,9 @@ fn read_file(section: &Section<'_>, directory: &Path, file: &At<String>) -> Opti
     Some(bare.strip_suffix('\r').unwrap_or(bare).to_owned())
 }
 
+/// Warns if every user of this machine can read a file that holds a secret.
 #[cfg(unix)]
-fn warn_if_exposed(
+pub(super) fn warn_if_exposed(
     section: &Section<'_>,
     origin: &Origin,
     shown: &str,
@@ -172,8 +173,9 @@ fn warn_if_exposed(
     }
 }
 
+/// Warns of nothing: other systems have no such modes.
 #[cfg(not(unix))]
-fn warn_if_exposed(_: &Section<'_>, _: &Origin, _: &str, _: &std::fs::Metadata) {}
+pub(super) fn warn_if_exposed(_: &Section<'_>, _: &Origin, _: &str, _: &std::fs::Metadata) {}
 
 fn read_variable(
     section: &Section<'_>,

@@ -49,8 +49,47 @@ pub enum IpVersions {
 pub struct Trust {
     /// Where trusted roots come from.
     pub roots: Roots,
+    /// Keys of which the server has to show one, besides all else; any if empty.
+    pub pins: Vec<Pin>,
+    /// What is not looked at where a pin is all there is; only with [`Roots::None`].
+    pub unchecked: Unchecked,
     /// The lowest TLS version to accept.
     pub min_tls: TlsVersion,
+    /// What the gateway shows to servers that ask who it is.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// SHA-256 of a public key with its algorithm: the pin of RFC 7469 §2.4.
+pub type Pin = [u8; 32];
+
+/// What of a pinned certificate is not looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unchecked {
+    /// Whether it is for the host name.
+    pub name: bool,
+    /// Whether it is valid at this time.
+    pub dates: bool,
+}
+
+impl Unchecked {
+    /// Says in words what is not checked; `None` if everything is.
+    pub const fn describe(self) -> Option<&'static str> {
+        match (self.name, self.dates) {
+            (false, false) => None,
+            (true, false) => Some("whether the certificate is for this host"),
+            (false, true) => Some("whether the certificate is valid at this time"),
+            (true, true) => Some("for which host and until when the certificate is"),
+        }
+    }
+}
+
+/// A certificate and its key, both in PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain, the gateway's own certificate first.
+    pub chain: PathBuf,
+    /// The key of the first certificate: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
 }
 
 /// Where trusted roots come from.
@@ -63,6 +102,8 @@ pub enum Roots {
     System,
     /// These PEM files and nothing else.
     Files(Vec<PathBuf>),
+    /// None: the server's own key has to be a pinned one.
+    None,
 }
 
 /// TLS protocol versions.

@@ -46,8 +46,44 @@ impl Identity {
 
     /// The leaf as PEM, for a roots file that trusts it directly.
     pub(crate) fn leaf_pem(&self) -> String {
-        pem(self.chain.first().expect("a leaf"))
+        pem("CERTIFICATE", self.chain.first().expect("a leaf"))
     }
+
+    /// The chain as PEM.
+    pub(crate) fn chain_pem(&self) -> String {
+        let pems = self.chain.iter().map(|one| pem("CERTIFICATE", one));
+        pems.collect()
+    }
+
+    /// The key as PEM: PKCS#8.
+    pub(crate) fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", self.key.secret_der())
+    }
+
+    /// The key as PEM: SEC1, as `openssl ecparam -genkey` writes it.
+    pub(crate) fn key_sec1_pem(&self) -> String {
+        // PKCS#8 holds it as its last OCTET STRING; all lengths are of one byte here.
+        let der = self.key.secret_der();
+        let algorithm = 3 + der.windows(2).position(|at| at == [2, 1]).unwrap();
+        let octets = algorithm + 2 + usize::from(der[algorithm + 1]);
+        assert_eq!(der[octets], 4, "an OCTET STRING");
+        pem("EC PRIVATE KEY", &der[octets + 2..])
+    }
+
+    /// The pin of the certificate at this place of the chain.
+    pub(crate) fn pin(&self, at: usize) -> String {
+        pin(&self.chain[at])
+    }
+}
+
+/// The pin of a certificate as it stands in bridge.toml.
+pub(crate) fn pin(der: &[u8]) -> String {
+    use base64::Engine;
+    use x509_cert::der::{Decode, Encode};
+    let read = x509_cert::Certificate::from_der(der).unwrap();
+    let key = read.tbs_certificate().subject_public_key_info().to_der();
+    let hash = ring::digest::digest(&ring::digest::SHA256, &key.unwrap());
+    format!("sha256/{}", base64::prelude::BASE64_STANDARD.encode(hash))
 }
 
 /// A root, an intermediate below it, and their keys.
@@ -308,10 +344,10 @@ fn valid_for_long(params: &mut CertificateParams) {
     params.not_after = date_time_ymd(2090, 1, 1);
 }
 
-fn pem(certificate: &CertificateDer<'_>) -> String {
+fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine;
-    let text = base64::prelude::BASE64_STANDARD.encode(certificate);
-    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    let text = base64::prelude::BASE64_STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 /// A file that is removed at the end of the test.

@@ -24,6 +24,9 @@ pub(crate) const TLS: &[Code] = &[
     Code::TimeoutTls,
 ];
 
+/// What `tests/trust.rs` produces beside those.
+pub(crate) const TRUST: &[Code] = &[Code::TlsPinMismatch];
+
 /// What `tests/faults.rs` produces.
 pub(crate) const FAULTS: &[Code] = &[
     Code::DnsNotFound,
@@ -55,7 +58,6 @@ pub(crate) const RESOLVER: &[Code] = &[Code::DnsFailed, Code::TimeoutDns];
 pub(crate) const LATER: &[(Code, &str)] = &[
     (Code::TlsRevoked, "revocation lists"),
     (Code::TlsRevocationUnknown, "revocation lists"),
-    (Code::TlsPinMismatch, "pins"),
     (Code::ClockUnset, "the synchronised clock"),
     (Code::BridgeRateLimited, "rates"),
     (Code::BridgePaused, "circuits"),

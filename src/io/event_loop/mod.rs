@@ -26,6 +26,7 @@ use self::shared::Shared;
 use crate::RunError;
 use crate::config::Config;
 use crate::core::bridge::Bridge;
+use crate::core::endpoint::Endpoint;
 use crate::core::hub::{Ended, Hub};
 use crate::core::route::RouteTable;
 use crate::io::broker::listener::doors::Doors;
@@ -69,7 +70,7 @@ pub(crate) async fn run(
 
     let doors = Doors::open(&config.broker.listen, &shared)?;
     let addresses = doors.addresses();
-    announce(&config.routes, &shared);
+    announce(&config.endpoints, &config.routes, &shared);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
     tokio::task::spawn_local(watch(Rc::clone(&shared)));
     let users = UsersWatch::new(config.users_reader);
@@ -182,7 +183,12 @@ fn boot() -> Result<u32, RunError> {
     password::random().map(u32::from_ne_bytes).map_err(without)
 }
 
-fn announce(routes: &RouteTable, shared: &Shared) {
+fn announce(endpoints: &[Arc<Endpoint>], routes: &RouteTable, shared: &Shared) {
+    for endpoint in endpoints {
+        if let Some(what) = endpoint.trust.unchecked.describe() {
+            warn!("endpoint `{}`: NOT CHECKED: {what}", endpoint.name);
+        }
+    }
     for route in &routes.routes {
         info!(
             "route `{}`: {} → {} {}",

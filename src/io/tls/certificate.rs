@@ -18,6 +18,7 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::name::Name;
 
+use crate::core::endpoint::Pin;
 use crate::io::tls::algorithm::{self, Algorithm};
 use crate::io::tls::der::{contents, element};
 
@@ -36,8 +37,8 @@ pub(crate) struct Certificate {
     pub(crate) not_before: u64,
     /// End of validity, seconds since 1970.
     pub(crate) not_after: u64,
-    /// SHA-256 of the public key with its algorithm, in base64: the pin of RFC 7469 §2.4.
-    pub(crate) pin: String,
+    /// SHA-256 of the public key with its algorithm.
+    pub(crate) pin: Pin,
     /// Its public key.
     pub(crate) key: Algorithm,
     /// What it is signed with.
@@ -111,7 +112,6 @@ impl Certificate {
         let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
         let body = certificate.tbs_certificate();
         let key = body.subject_public_key_info().to_der().ok()?;
-        let hash = digest::digest(&digest::SHA256, &key);
         let uses = uses(&certificate);
         let key_usage = extension(&certificate, KEY_USAGE).map(contents);
         let allows = |bit: u8| {
@@ -124,7 +124,7 @@ impl Certificate {
             names: names(&certificate),
             not_before: body.validity().not_before.to_unix_duration().as_secs(),
             not_after: body.validity().not_after.to_unix_duration().as_secs(),
-            pin: BASE64_STANDARD.encode(hash),
+            pin: pin(&key),
             key: key_algorithm(&certificate),
             signed_with: signature_algorithm(&certificate),
             for_servers: uses
@@ -183,6 +183,21 @@ impl Certificate {
         let short = sha256.as_ref().get(..20).unwrap_or_default();
         Some(claimed == sha1.as_ref() || claimed == short)
     }
+}
+
+/// Returns the pin of a public key with its algorithm, in DER (RFC 7469 §2.4).
+pub(crate) fn pin(key: &[u8]) -> Pin {
+    let mut pin = Pin::default();
+    let hash = digest::digest(&digest::SHA256, key);
+    pin.iter_mut()
+        .zip(hash.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    pin
+}
+
+/// Returns a pin as it stands in bridge.toml.
+pub(crate) fn show_pin(pin: &Pin) -> String {
+    format!("sha256/{}", BASE64_STANDARD.encode(pin))
 }
 
 /// Returns the earliest not-after of a chain, leaving out certificates past it already.
@@ -383,6 +398,19 @@ fn signature_algorithm(certificate: &CertificateInner<Raw>) -> Algorithm {
     algorithm::of_signature(&algorithm.oid.to_string(), &parameters.unwrap_or_default())
 }
 
+/// Returns a DER SEQUENCE of these contents: what trust anchors leave out of a key.
+pub(super) fn sequence(contents: &[u8]) -> Vec<u8> {
+    let length = contents.len().to_be_bytes();
+    let length: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
+    let mut out = vec![0x30];
+    if contents.len() >= 0x80 {
+        out.extend(u8::try_from(0x80 | length.len()));
+    }
+    out.extend(length);
+    out.extend_from_slice(contents);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,7 +447,7 @@ mod tests {
         assert_eq!(leaf.uses, ["servers"]);
         assert!(leaf.for_servers && leaf.may_sign && !leaf.may_issue);
         assert!(!leaf.self_issued);
-        assert_eq!(leaf.pin.len(), 44);
+        assert_eq!(show_pin(&leaf.pin).len(), 51);
         assert_eq!(Certificate::read(b"no certificate"), None);
     }
 

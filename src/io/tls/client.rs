@@ -13,8 +13,9 @@ use rustls::{
 use crate::core::endpoint::{TlsVersion, Trust};
 use crate::io::clock;
 use crate::io::tls::certificate;
+use crate::io::tls::client_certificate::Own;
 use crate::io::tls::sessions::Sessions;
-use crate::io::tls::verifier::{NoClientCertificate, Verifier};
+use crate::io::tls::verifier::Verifier;
 
 /// What TLS connections of one endpoint have in common.
 #[derive(Clone, Debug)]
@@ -43,10 +44,11 @@ impl Client {
     /// Builds the configuration for an endpoint's trust.
     ///
     /// # Errors
-    /// Says what is wrong with the roots.
+    /// Says what is wrong with roots or client certificate, and names the file.
     pub(crate) fn new(trust: &Trust, roots: Arc<RootCertStore>) -> Result<Self, String> {
         let provider = Arc::new(preferring_fast_suites());
-        let verifier = Verifier::new(Arc::clone(&roots), Arc::clone(&provider))?;
+        let verifier = Verifier::new(trust, Arc::clone(&roots), Arc::clone(&provider))?;
+        let own = Own::read(trust.client_certificate.as_ref(), &provider)?;
         let versions: &[_] = match trust.min_tls {
             TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
             TlsVersion::V1_3 => &[&version::TLS13],
@@ -57,7 +59,7 @@ impl Client {
             .map_err(|error| error.to_string())?
             .dangerous() // rustls's word for any verifier but its own; ours asks WebPKI
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(NoClientCertificate));
+            .with_client_cert_resolver(Arc::new(own));
         config.resumption = Resumption::store(sessions.clone());
         Ok(Self {
             config: Arc::new(config),

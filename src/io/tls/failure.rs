@@ -23,6 +23,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) roots: Option<&'a RootCertStore>,
     /// Whether the server asked for a client certificate.
     pub(crate) asked_for_certificate: bool,
+    /// Whether it got one.
+    pub(crate) showed_certificate: bool,
 }
 
 /// Returns the failure that a TLS error stands for.
@@ -154,7 +156,10 @@ fn received(alert: AlertDescription, shown: &Shown<'_>) -> Failure {
         | AlertDescription::AccessDenied
             if shown.asked_for_certificate =>
         {
-            ours(&format!("the server asked for one, then sent alert {text}"))
+            match shown.showed_certificate {
+                true => ours(&format!("the server refused ours with alert {text}")),
+                false => ours(&format!("the server asked for one, then sent alert {text}")),
+            }
         }
         AlertDescription::HandshakeFailure
         | AlertDescription::ProtocolVersion

@@ -3,9 +3,11 @@
 pub(crate) mod algorithm;
 pub(crate) mod certificate;
 pub(crate) mod client;
+mod client_certificate;
 mod der;
 pub(crate) mod failure;
 mod path;
+mod pins;
 pub(crate) mod roots;
 pub(crate) mod sessions;
 pub(crate) mod stream;

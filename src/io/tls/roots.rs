@@ -20,6 +20,7 @@ pub(crate) fn load(roots: &Roots) -> Result<Arc<RootCertStore>, String> {
     match roots {
         Roots::Bundled => Ok(bundled()),
         Roots::System => system(),
+        Roots::None => Ok(Arc::new(RootCertStore::empty())),
         Roots::Files(files) => {
             let mut store = RootCertStore::empty();
             for file in files {
@@ -64,16 +65,22 @@ fn system() -> Result<Arc<RootCertStore>, String> {
     ))
 }
 
+/// Reads a file whole; `what` is the key that names it.
+///
+/// # Errors
+/// Names the file and says why it cannot be read.
+pub(super) fn read(what: &str, file: &Path) -> Result<Vec<u8>, String> {
+    fs::read(file).map_err(|error| {
+        let (shown, cause) = (file.display(), error.to_string());
+        let cause = cause.split(" (os error").next().unwrap_or_default();
+        let cause = cause.to_lowercase();
+        format!("{what} file `{shown}` cannot be read: {cause}")
+    })
+}
+
 fn add_file(store: &mut RootCertStore, file: &Path) -> Result<(), String> {
     let shown = file.display();
-    let text = fs::read(file).map_err(|error| {
-        let cause = error.to_string();
-        let cause = cause.split(" (os error").next().unwrap_or_default();
-        format!(
-            "roots file `{shown}` cannot be read: {}",
-            cause.to_lowercase()
-        )
-    })?;
+    let text = read("roots", file)?;
     let mut count = 0_usize;
     for certificate in CertificateDer::pem_slice_iter(&text) {
         count += 1;

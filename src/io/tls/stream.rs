@@ -48,6 +48,7 @@ pub(crate) struct Stream {
     read_limit: Option<Duration>,
     write_limit: Option<Duration>,
     asked_for_certificate: bool,
+    showed_certificate: bool,
     /// Whether writing has failed. What the server said before it closed can still be read.
     write_broken: bool,
     /// A TLS failure behind bytes that are still to be read.
@@ -82,6 +83,7 @@ impl Stream {
             read_limit: None,
             write_limit: None,
             asked_for_certificate: false,
+            showed_certificate: false,
             write_broken: false,
             pending: None,
         };
@@ -89,6 +91,7 @@ impl Stream {
         let ended = stream.shake_hands(deadline);
         let witness = verifier::take_witness();
         stream.asked_for_certificate = witness.asked;
+        stream.showed_certificate = witness.shown;
         match ended {
             Ok(()) => {
                 let facts = client.complete(&server, &stream.tls);
@@ -100,6 +103,7 @@ impl Stream {
                     chain: &witness.refused,
                     roots: Some(client.roots()),
                     asked_for_certificate: witness.asked,
+                    showed_certificate: witness.shown,
                 };
                 let fault = ended.judge(&shown);
                 let chain = witness.refused;
@@ -264,6 +268,7 @@ impl Stream {
     fn shown(&self) -> Shown<'static> {
         Shown {
             asked_for_certificate: self.asked_for_certificate,
+            showed_certificate: self.showed_certificate,
             ..Shown::default()
         }
     }

@@ -2,24 +2,24 @@
 //!
 //! WebPKI judges, but for a CA certificate as the server's own: that is accepted where it is
 //! itself one of the roots. What it accepts is looked at once more ([`strict`]), since it passes
-//! over key usages and the size of a server's own key. This keeps the chain
-//! for the reports, since rustls forgets one that was refused; pins, revocation lists and the
-//! trust in the clock have their place here too.
+//! over key usages and the size of a server's own key. Pins come last, or stand in for all the
+//! rest. This keeps the chain for the reports, since rustls forgets one that was refused.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::CryptoProvider;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
+use crate::core::endpoint::{Pin, Roots, Trust, Unchecked};
 use crate::io::tls::certificate::Certificate;
+use crate::io::tls::pins;
 use crate::io::tls::strict;
 
 /// What WebPKI calls a CA certificate as the server's own; rustls has no name for it.
@@ -33,6 +33,8 @@ pub(crate) struct Witness {
     pub(crate) refused: Vec<Vec<u8>>,
     /// Whether the server asked for a client certificate.
     pub(crate) asked: bool,
+    /// Whether it got one.
+    pub(crate) shown: bool,
 }
 
 thread_local! {
@@ -44,26 +46,72 @@ pub(crate) fn take_witness() -> Witness {
     WITNESS.take()
 }
 
+/// Notes that the server asked for a client certificate, and whether there is one to show.
+pub(super) fn note_asked(shown: bool) {
+    WITNESS.with_borrow_mut(|witness| {
+        witness.asked = true;
+        witness.shown = shown;
+    });
+}
+
 /// Judges server certificates.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    webpki: Arc<WebPkiServerVerifier>,
+    /// `None` where pins stand in for roots.
+    webpki: Option<Arc<WebPkiServerVerifier>>,
     roots: Arc<RootCertStore>,
+    pins: Vec<Pin>,
+    unchecked: Unchecked,
+    provider: Arc<CryptoProvider>,
 }
 
 impl Verifier {
-    /// Builds a verifier that trusts `roots`.
+    /// Builds a verifier that trusts `roots`, which are empty with [`Roots::None`] alone.
     ///
     /// # Errors
     /// Says so if there are no roots.
     pub(crate) fn new(
+        trust: &Trust,
         roots: Arc<RootCertStore>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, String> {
-        WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider)
-            .build()
-            .map(|webpki| Self { webpki, roots })
-            .map_err(|error| error.to_string())
+        let webpki = match trust.roots {
+            Roots::None => None,
+            Roots::Bundled | Roots::System | Roots::Files(_) => {
+                let builder = WebPkiServerVerifier::builder_with_provider(
+                    Arc::clone(&roots),
+                    Arc::clone(&provider),
+                );
+                Some(builder.build().map_err(|error| error.to_string())?)
+            }
+        };
+        Ok(Self {
+            webpki,
+            roots,
+            pins: trust.pins.clone(),
+            unchecked: trust.unchecked,
+            provider,
+        })
+    }
+
+    fn judge(
+        &self,
+        (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        server: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let Some(webpki) = &self.webpki else {
+            return pins::check_alone(&self.pins, self.unchecked, leaf, server, now);
+        };
+        let issuers = strict::fit_issuers(intermediates);
+        match webpki.verify_server_cert(leaf, &issuers, server, ocsp, now) {
+            Err(error) if is_ca_as_leaf(&error) => self.judge_root(leaf, server, error)?,
+            verdict => verdict.map(drop)?,
+        }
+        strict::check_leaf(leaf)?;
+        let chain = (leaf, issuers.as_slice());
+        pins::check_path(&self.pins, &self.roots, chain, now, &self.provider)
     }
 
     /// Judges a CA certificate that the server shows as its own, as `openssl req -x509` makes
@@ -78,7 +126,7 @@ impl Verifier {
         leaf: &CertificateDer<'_>,
         server: &ServerName<'_>,
         refusal: Error,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let Some(certificate) = Certificate::read(leaf) else {
             return Err(refusal);
         };
@@ -93,8 +141,7 @@ impl Verifier {
         if !certificate.for_servers {
             return Err(CertificateError::InvalidPurpose.into());
         }
-        verify_server_name(&ParsedCertificate::try_from(leaf)?, server)?;
-        Ok(ServerCertVerified::assertion())
+        verify_server_name(&ParsedCertificate::try_from(leaf)?, server)
     }
 }
 
@@ -116,19 +163,11 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let issuers = strict::fit_issuers(intermediates);
-        let verdict = self
-            .webpki
-            .verify_server_cert(leaf, &issuers, server, ocsp, now);
-        let verdict = match verdict {
-            Err(error) if is_ca_as_leaf(&error) => self.judge_root(leaf, server, error),
-            verdict => verdict,
-        };
-        let verdict = verdict.and_then(|good| strict::check_leaf(leaf).map(|()| good));
+        let verdict = self.judge((leaf, intermediates), server, ocsp, now);
         if verdict.is_err() {
             keep(std::iter::once(leaf).chain(intermediates));
         }
-        verdict
+        verdict.map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -137,8 +176,8 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki
-            .verify_tls12_signature(message, certificate, signature)
+        let accepted = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, accepted)
             .map_err(|error| not_proven(error, certificate))
     }
 
@@ -148,13 +187,14 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki
-            .verify_tls13_signature(message, certificate, signature)
+        let accepted = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, accepted)
             .map_err(|error| not_proven(error, certificate))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
+        let accepted = &self.provider.signature_verification_algorithms;
+        accepted.supported_schemes()
     }
 }
 
@@ -184,20 +224,5 @@ fn not_proven(error: Error, certificate: &CertificateDer<'_>) -> Error {
             CertificateError::Other(OtherError(Arc::new(KeyNotProven))).into()
         }
         other => other,
-    }
-}
-
-/// Has no client certificate, and remembers that one was asked for.
-#[derive(Debug)]
-pub(crate) struct NoClientCertificate;
-
-impl ResolvesClientCert for NoClientCertificate {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        WITNESS.with_borrow_mut(|witness| witness.asked = true);
-        None
-    }
-
-    fn has_certs(&self) -> bool {
-        false
     }
 }

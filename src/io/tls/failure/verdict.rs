@@ -10,19 +10,21 @@
 //! 5. a key or signature of the chain is too weak;
 //! 6. an issuer is not known, or may not issue it;
 //! 7. it is revoked, or that can't be told;
-//! 8. it is for other names.
+//! 8. it is for other names;
+//! 9. no key of it is pinned. With pins alone, that comes first, then 3 and 8.
 //!
 //! WebPKI has refused the chain before, so nothing here can accept one. It names one fault; the
 //! others are found by looking at the certificates.
 
-use rustls::CertificateError;
 use rustls::pki_types::TrustAnchor;
+use rustls::{CertificateError, RootCertStore};
 
 use crate::core::outcome::{Code, Failure};
 use crate::io::tls::algorithm::{self, Algorithm, Strength};
 use crate::io::tls::certificate::{Certificate, date};
 use crate::io::tls::failure::{Shown, brief, words};
 use crate::io::tls::path::Path;
+use crate::io::tls::pins::PinMismatch;
 use crate::io::tls::verifier::{CA_AS_LEAF, KeyNotProven};
 
 type Verdict = (Code, String);
@@ -35,10 +37,11 @@ pub(super) fn judge(error: &CertificateError, shown: &Shown<'_>) -> Failure {
     // Without the leaf the others are about nothing.
     let others = others.filter(|_| leaf.is_some()).collect::<Vec<_>>();
     let chain: Vec<Certificate> = leaf.into_iter().chain(others).collect();
-    let path = Path::of(&chain);
-    let verdict = match path {
-        None => rest(error, shown, None),
-        Some(path) => Case { error, shown, path }.judge(),
+    // Without roots a pin has vouched for the leaf, and nothing else of the chain counts.
+    let pinned = shown.roots.is_some_and(RootCertStore::is_empty);
+    let verdict = match Path::of(&chain) {
+        Some(path) if !pinned => Case { error, shown, path }.judge(),
+        path => rest(error, shown, path.map(|path| path.leaf())),
     };
     Failure::new(verdict.0, brief(&verdict.1))
 }
@@ -56,6 +59,9 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn judge(&self) -> Verdict {
+        if is_mismatch(self.error) {
+            return rest(self.error, self.shown, None);
+        }
         if is_unproven(self.error) {
             let leaf = &self.path.leaf().key;
             let weak = too_weak(leaf, "its key is ");
@@ -291,6 +297,10 @@ impl<'a> Case<'a> {
     }
 }
 
+fn is_mismatch(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if other.0.is::<PinMismatch>())
+}
+
 fn is_unproven(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(other) if other.0.is::<KeyNotProven>())
 }
@@ -372,6 +382,9 @@ fn rest(error: &CertificateError, shown: &Shown<'_>, leaf: Option<&Certificate>)
         CertificateError::ApplicationVerificationFailure => bad("refused"),
         CertificateError::Other(other) if other.0.is::<KeyNotProven>() => {
             (Code::TlsHandshake, other.0.to_string())
+        }
+        CertificateError::Other(other) if other.0.is::<PinMismatch>() => {
+            (Code::TlsPinMismatch, other.0.to_string())
         }
         CertificateError::Other(other) => bad(web_pki(&other.0.to_string())),
         // Deprecated variants are still compiled in and can't be named without a warning.
