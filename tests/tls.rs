@@ -1,6 +1,10 @@
 //! Certificates and handshakes, good and bad, through the whole bridge: what the node is told.
 
-#![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what is not as expected has to fail"
+)]
 
 #[path = "support/certificates.rs"]
 mod certificates;
@@ -12,6 +16,17 @@ mod https;
 mod mqtt;
 #[path = "support/nodes.rs"]
 mod nodes;
+
+#[path = "tls/chains.rs"]
+mod chains;
+#[path = "tls/fields.rs"]
+mod fields;
+#[path = "tls/maker.rs"]
+mod maker;
+#[path = "tls/names.rs"]
+mod names;
+#[path = "tls/times.rs"]
+mod times;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -35,6 +50,30 @@ struct Case {
     script: Script,
     lines: &'static str,
     told: String,
+}
+
+impl Case {
+    /// A server that presents `identity` to an endpoint that trusts `roots`.
+    fn new(why: &'static str, identity: Identity, roots: String, told: &str) -> Self {
+        Self {
+            why,
+            identity,
+            roots,
+            host: HOST,
+            script: Script::echo(),
+            lines: "",
+            told: match told {
+                told::OK => told.to_owned(),
+                failure => format!("error: {failure}"),
+            },
+        }
+    }
+}
+
+/// What nodes are told in many cases.
+mod told {
+    pub(crate) const OK: &str = "ok: GET /";
+    pub(crate) const EXPIRED_2015: &str = "tls.expired - expired 2015-01-01";
 }
 
 /// Authorities that the cases share, made once.
@@ -83,7 +122,7 @@ fn judge(cases: &[Case]) -> BTreeSet<String> {
         let roots = TemporaryFile::new("roots.pem", case.roots.as_bytes());
         let name = format!("case{at}");
         let url = format!("https://{}:{}", case.host, server.port());
-        let lines = format!("{}{}", local(&roots), case.lines);
+        let lines = format!("{}concurrency = 1\n{}", local(&roots), case.lines);
         plan.endpoint(&name, &url, &lines).route(&name, &name, "");
         files.push(roots);
         servers.push(server);
@@ -97,7 +136,10 @@ fn judge(cases: &[Case]) -> BTreeSet<String> {
         codes.lock().unwrap().insert(reply.code().to_owned());
         match about_time(&reply.to_string()) == case.told {
             true => Ok(()),
-            false => Err(format!("{}: `{reply}`, not `{}`", case.why, case.told)),
+            false => {
+                let (why, host, told) = (case.why, case.host, &case.told);
+                Err(format!("{why} ({host}):\n   {reply}\n   {told}"))
+            }
         }
     });
     codes.into_inner().unwrap()
@@ -419,6 +461,26 @@ fn each_fault_of_chain_and_handshake_reaches_the_node_with_its_code() {
     let produced = judge(&cases);
     let produced: BTreeSet<&str> = produced.iter().map(String::as_str).collect();
     assert_eq!(produced, codes::texts(codes::TLS));
+}
+
+#[test]
+fn certificates_are_judged_by_their_time_in_both_versions() {
+    judge(&in_both_versions(times::cases));
+}
+
+#[test]
+fn certificates_are_judged_by_their_names_in_both_versions() {
+    judge(&in_both_versions(names::cases));
+}
+
+#[test]
+fn certificates_are_judged_by_their_issuers_in_both_versions() {
+    judge(&in_both_versions(chains::cases));
+}
+
+#[test]
+fn certificates_are_judged_by_what_stands_in_them_in_both_versions() {
+    judge(&in_both_versions(fields::cases));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use x509_cert::name::Name;
 
 use crate::core::endpoint::Pin;
 use crate::io::tls::algorithm::{self, Algorithm};
-use crate::io::tls::der::{contents, element};
+use crate::io::tls::der::{contents, element, sequence};
 
 /// A certificate in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,10 +178,21 @@ impl Certificate {
         let claimed = self.key_ids.1.as_ref()?;
         let bits = element(key).map(|algorithm| contents(algorithm.rest));
         let bits = bits.and_then(|bits| bits.get(1..)).unwrap_or_default();
-        let sha1 = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bits);
-        let sha256 = digest::digest(&digest::SHA256, bits);
-        let short = sha256.as_ref().get(..20).unwrap_or_default();
-        Some(claimed == sha1.as_ref() || claimed == short)
+        let is_hash = |algorithm, of: &[u8]| {
+            let hash = digest::digest(algorithm, of);
+            hash.as_ref().get(..20) == Some(claimed)
+        };
+        Some(
+            is_hash(&digest::SHA1_FOR_LEGACY_USE_ONLY, bits)
+                || is_hash(&digest::SHA256, bits)
+                || is_hash(&digest::SHA256, &sequence(key)),
+        )
+    }
+
+    /// Returns whether it is signed with its own key, as far as that can be verified: having
+    /// the name of its issuer is not enough.
+    pub(crate) fn is_self_signed(&self) -> bool {
+        self.self_issued && self.is_signed_by(self) != Some(false)
     }
 }
 

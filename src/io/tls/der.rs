@@ -46,9 +46,30 @@ pub(crate) fn contents(bytes: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
+/// Returns a SEQUENCE of these contents: the outer tag that trust anchors leave out.
+pub(crate) fn sequence(contents: &[u8]) -> Vec<u8> {
+    let length = contents.len().to_be_bytes();
+    let length: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
+    let mut out = vec![0x30];
+    if contents.len() > 0x7F {
+        out.extend(u8::try_from(0x80 | length.len()));
+    }
+    out.extend(length);
+    out.extend_from_slice(contents);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sequence_holds_what_it_is_made_of() {
+        for length in [1, 127, 128, 255, 256, 70_000] {
+            let bytes = vec![7; length];
+            assert_eq!(contents(&sequence(&bytes)), bytes);
+        }
+    }
 
     #[test]
     fn lengths_of_every_size_are_read_and_none_goes_beyond_the_end() {

@@ -27,7 +27,7 @@ impl<'c> Path<'c> {
         };
         while path.issuers.len() + 1 < LONGEST {
             let top = path.top();
-            if top.self_issued {
+            if top.is_self_signed() {
                 break;
             }
             let named: Vec<&Certificate> = others

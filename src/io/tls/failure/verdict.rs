@@ -122,8 +122,7 @@ impl<'a> Case<'a> {
 
     fn self_signed(&self) -> Option<Verdict> {
         let leaf = self.path.leaf();
-        // One that has its issuer's name only is not signed with its own key.
-        if !leaf.self_issued || leaf.is_signed_by(leaf) == Some(false) || self.is_trusted(leaf) {
+        if !leaf.is_self_signed() || self.is_trusted(leaf) {
             return None;
         }
         let also = match time(self.error) {
@@ -231,6 +230,14 @@ impl<'a> Case<'a> {
         }
         match self.error {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => self.root(),
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                let mut issuers = self.path.certificates().skip(1);
+                let issuer = issuers.find(|one| !one.for_servers)?;
+                let (name, uses) = (&issuer.subject, issuer.uses.join(", "));
+                Some(bad(format!(
+                    "issuer {name} is not meant for servers but for {uses}"
+                )))
+            }
             other => self.limit(named(other).as_str()),
         }
     }
@@ -244,7 +251,7 @@ impl<'a> Case<'a> {
             .iter()
             .filter(|root| top.names_anchor(&root.subject))
             .collect();
-        if top.self_issued {
+        if top.is_self_signed() {
             return Some((unknown, format!("root not trusted: {name}")));
         }
         if namesakes.is_empty() {
