@@ -409,19 +409,6 @@ fn signature_algorithm(certificate: &CertificateInner<Raw>) -> Algorithm {
     algorithm::of_signature(&algorithm.oid.to_string(), &parameters.unwrap_or_default())
 }
 
-/// Returns a DER SEQUENCE of these contents: what trust anchors leave out of a key.
-pub(super) fn sequence(contents: &[u8]) -> Vec<u8> {
-    let length = contents.len().to_be_bytes();
-    let length: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
-    let mut out = vec![0x30];
-    if contents.len() >= 0x80 {
-        out.extend(u8::try_from(0x80 | length.len()));
-    }
-    out.extend(length);
-    out.extend_from_slice(contents);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

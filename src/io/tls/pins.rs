@@ -15,6 +15,7 @@ use rustls::{CertificateError, Error, OtherError, RootCertStore};
 
 use crate::core::endpoint::{Pin, Unchecked};
 use crate::io::tls::certificate::{self, Certificate};
+use crate::io::tls::der;
 
 /// No key of the chain is a pinned one.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub(super) fn check_path(
     }
     let mut ends = RootCertStore::empty();
     let pinned = |root: &&TrustAnchor<'static>| {
-        let key = certificate::sequence(&root.subject_public_key_info);
+        let key = der::sequence(&root.subject_public_key_info);
         pins.contains(&certificate::pin(&key))
     };
     ends.roots
