@@ -125,9 +125,11 @@ fn help_lists_commands_and_exit_codes() {
     let (_, table) = readme
         .split_once("| command | what it does |\n|---|---|\n")
         .unwrap();
+    let left_out = |command: &str| command == "selftest" && !cfg!(feature = "selftest");
     let documented: Vec<_> = table
         .lines()
         .map_while(|row| row.strip_prefix("| `")?.split('`').next())
+        .filter(|command| !left_out(command))
         .collect();
     assert_eq!(documented, commands);
     for mark in [
@@ -137,7 +139,7 @@ fn help_lists_commands_and_exit_codes() {
     ] {
         for after in readme.split(mark).skip(1) {
             let word = after.split([' ', '`', '\n']).next().unwrap();
-            assert!(commands.contains(&word), "{mark}{word}");
+            assert!(commands.contains(&word) || left_out(word), "{mark}{word}");
         }
     }
     let version = run(&TempDir::new(), &["--version"]);

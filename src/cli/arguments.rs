@@ -12,8 +12,24 @@ use crate::cli::{check, run, send, user};
 use crate::config;
 use crate::core::endpoint::Roots;
 
-const AFTER_HELP: &str = "\
-Examples:
+#[cfg(feature = "selftest")]
+macro_rules! selftest_example {
+    () => {
+        "  mqtt-https-bridge selftest                            see bad certificates refused, offline\n"
+    };
+}
+
+#[cfg(not(feature = "selftest"))]
+macro_rules! selftest_example {
+    () => {
+        ""
+    };
+}
+
+const AFTER_HELP: &str = concat!(
+    "Examples:\n",
+    selftest_example!(),
+    "\
   mqtt-https-bridge                                     run with ./bridge.toml
   mqtt-https-bridge check                               validate it and show what it means
   mqtt-https-bridge check --topic nodes/me/posts/1/get  show the request of such a message
@@ -23,14 +39,15 @@ Examples:
 
 Exit codes:
     0  all well
-    1  the answer is no: a failure as reply, a bad certificate, no such user or route
+    1  the answer is no: a failure as reply, a bad certificate, no such user or route, a self-test that differs
    64  the arguments make no sense
    69  a port is taken, or the broker can't be reached
    70  a fault of this program
    78  bridge.toml, or a file it names, has to be corrected
   124  no reply in time
-  130  a second SIGINT came before all requests were finished
-  143  a second SIGTERM came before all requests were finished";
+  130  SIGINT came a second time before all requests were finished, or in the self-test
+  143  SIGTERM came a second time before all requests were finished, or in the self-test",
+);
 
 /// An MQTT broker for small nodes that performs their HTTPS requests for them.
 #[derive(Debug, Parser)]
@@ -55,6 +72,9 @@ pub(super) enum Command {
     Check(check::Arguments),
     /// Make one HTTPS request as a route would and explain the result
     Probe(ProbeArguments),
+    /// Judge good and bad certificates, made on the spot, and show what a node is told; offline
+    #[cfg(feature = "selftest")]
+    Selftest,
     /// Publish a message as an MQTT 5 client and print the reply
     Send(send::Arguments),
     /// Add, change, remove or list users in the users file

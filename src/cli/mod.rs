@@ -7,6 +7,8 @@ mod check;
 mod exit;
 mod probe;
 mod run;
+#[cfg(feature = "selftest")]
+mod selftest;
 mod send;
 mod user;
 mod users_file;
@@ -72,6 +74,8 @@ fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit>
                 Ok(Exit::Usage)
             }
         },
+        #[cfg(feature = "selftest")]
+        Command::Selftest => selftest::selftest(arguments.log_level, streams),
         Command::Send(options) => send::send(&options, streams),
         Command::User(options) => user::user(&config, &options.command, streams),
     }

@@ -28,7 +28,7 @@ pub(crate) fn unix_time() -> Duration {
 ///
 /// For `selftest` alone: what it says of certificates must not depend on the machine's clock. A
 /// daemon has no way to it, neither by its configuration nor by its environment.
-#[expect(dead_code, reason = "the self-test comes with a later change")]
+#[cfg(feature = "selftest")]
 pub(crate) fn start_own(start: Duration) {
     let _ = OWN.set((start, now()));
 }

@@ -7,6 +7,8 @@ mod chunks;
 mod exchange;
 
 use std::io;
+#[cfg(feature = "selftest")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -85,6 +87,38 @@ struct Reply {
     payload: Vec<u8>,
     /// The user property `code`, which other bridges may leave out.
     code: Option<String>,
+}
+
+/// Asks a broker on this machine as `send` does unless told otherwise; returns the reply's code,
+/// empty without one, and its text.
+///
+/// # Errors
+/// Says why there is no reply.
+#[cfg(feature = "selftest")]
+pub(super) async fn ask(
+    broker: SocketAddr,
+    topic: String,
+    timeout: Duration,
+) -> Result<(String, String), String> {
+    let arguments = Arguments {
+        topic,
+        payload: String::new(),
+        host: broker.ip().to_string(),
+        port: Some(broker.port()),
+        user: None,
+        password: None,
+        password_file: None,
+        tls: false,
+        ca: None,
+        response_topic: None,
+        qos: 1,
+        timeout,
+    };
+    let exchange = Exchange::new(&arguments).map_err(|refusal| refusal.text)?;
+    let reply = exchange.perform(timeout).await;
+    let Reply { payload, code } = reply.map_err(|refusal| refusal.text)?;
+    let text = String::from_utf8_lossy(&payload).into_owned();
+    Ok((code.unwrap_or_default(), text))
 }
 
 /// Publishes, waits, prints.

@@ -1,4 +1,4 @@
-//! TLS on the client side: alone may name rustls.
+//! TLS: alone may name rustls.
 
 pub(crate) mod algorithm;
 pub(crate) mod certificate;
@@ -6,6 +6,8 @@ pub(crate) mod client;
 mod client_certificate;
 mod der;
 pub(crate) mod failure;
+#[cfg(feature = "selftest")]
+pub(crate) mod local;
 mod path;
 mod pins;
 pub(crate) mod roots;
