@@ -431,7 +431,7 @@ fn users_are_added_and_listed() {
     assert!(
         folder
             .read("users.toml")
-            .contains("password = \"$argon2id$v=19$m=2048,t=2,p=1$")
+            .contains("password = \"$argon2id$v=19$m=1536,t=1,p=1$")
     );
     let listed = run(&folder, &["user", "list"]);
     assert_eq!(listed.out, "kitchen\tusers.toml\ngarden\tusers.toml\n");
