@@ -435,6 +435,93 @@ fn packet_over_the_limit_is_refused_from_its_header() {
     client.expect_end();
 }
 
+#[test]
+fn client_has_to_say_who_it_is_and_to_finish_its_packets_in_time() {
+    let broker = Broker::with("connect_timeout = \"1s\"\npacket_timeout = \"1s\"");
+    let mut silent = Client::open(broker.address);
+    let mut begun = Client::connect(broker.address, "begun");
+    begun.send(&publish("t", "x", 0, 0)[..3]);
+    silent.expect_end();
+    begun.expect_end();
+    broker.assert_alive();
+}
+
+#[test]
+fn topics_are_limited_in_length_and_levels() {
+    let broker = Broker::with("max_topic = 64\nmax_topic_levels = 4");
+    let (longest, deepest) = ("x".repeat(64), "a/b/c/d");
+    let (too_long, too_deep) = ("x".repeat(65), "a/b/c/d/e");
+    let mut client = Client::connect(broker.address, "c");
+    let filters = [
+        (longest.as_str(), 0),
+        (deepest, 0),
+        (&too_long, 0),
+        (too_deep, 0),
+    ];
+    client.send(&subscribe(1, &filters));
+    client.expect(&[0x90, 6, 0, 1, 0, 0, 0x80, 0x80]);
+    for topic in [&longest, deepest] {
+        client.send(&publish(topic, "x", 0, 0));
+        client.expect(&publish(topic, "x", 0, 0));
+    }
+    for topic in [&too_long, too_deep] {
+        let mut new = Client::connect_5(broker.address, "v5", &[]);
+        new.send(&publish_5(topic, "x", 0, 0, &[]));
+        new.expect(&[0xE0, 1, 0x90]);
+        new.expect_end();
+        let mut dying = Client::open(broker.address);
+        dying.send(&with_will("w", CLEAN, topic, "gone"));
+        dying.expect_end();
+    }
+}
+
+#[test]
+fn subscriptions_of_a_session_are_limited() {
+    let broker = Broker::with("max_subscriptions = 2");
+    let mut client = Client::connect_5(broker.address, "v5", &[]);
+    let filters = [("a", 0), ("b", 0), ("c", 0), ("a", 1)];
+    client.send(&subscribe_5(1, &filters, &[]));
+    client.expect(&[0x90, 7, 0, 1, 0, 0, 0, 0x97, 1]);
+}
+
+#[test]
+fn fast_publisher_is_slowed_and_loses_nothing() {
+    let settings = "publish_rate = 100\nqueue = { messages = 1000, bytes = \"1MiB\" }";
+    let broker = Broker::with(settings);
+    let mut subscriber = Client::connect(broker.address, "s");
+    subscriber.subscribe("t", 0);
+    let mut publisher = Client::connect(broker.address, "p");
+    let start = Instant::now();
+    for _ in 0..600 {
+        publisher.send(&publish("t", "x", 0, 0));
+    }
+    for _ in 0..600 {
+        subscriber.expect(&publish("t", "x", 0, 0));
+    }
+    // 500 come at once, the others at 100 a second.
+    assert!(start.elapsed().as_millis() >= 900, "{:?}", start.elapsed());
+}
+
+#[test]
+fn connections_of_one_address_are_limited_in_number_and_rate() {
+    let broker = Broker::with("max_per_address = 2\nconnect_rate = 0");
+    let one = Client::connect(broker.address, "1");
+    let _two = Client::connect(broker.address, "2");
+    Client::open(broker.address).expect_end();
+    one.leave();
+    broker.assert_alive();
+    let broker = Broker::with("connect_rate = 1\nmax_per_address = 0");
+    let outcomes: Vec<_> = (0..80)
+        .map(|_| {
+            let mut client = Client::open(broker.address);
+            client.send_if_open(&connect_4("c", CLEAN));
+            client.next_packet().is_some()
+        })
+        .collect();
+    assert_eq!(outcomes[..64], [true; 64]);
+    assert!(outcomes[64..].contains(&false), "{outcomes:?}");
+}
+
 // ── publish and subscribe ───────────────────────────────────────────────────────────────────
 
 #[test]

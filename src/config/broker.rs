@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::access::Rules;
-use crate::core::hub::Limits;
 
 use super::section::Section;
 use super::show::quote;
 use super::users::{self, Holder, Rule};
-use super::{Anonymous, Broker, value};
+use super::{Anonymous, Broker, limits, value};
 
 /// The users file unless `users_file` names another.
 const USERS_FILE: &str = "users.toml";
@@ -91,7 +90,8 @@ pub(super) fn read_broker(top: &Section<'_>, directory: &Path) -> ReadBroker {
         listen: read_listeners(section),
         anonymous,
         anonymous_rules: Arc::new(anonymous_rules),
-        limits: read_limits(section),
+        limits: limits::read_limits(section),
+        connections: limits::read_connections(section),
         users_file: directory.join(users_file(section)),
     };
     ReadBroker {
@@ -158,57 +158,6 @@ fn read_listeners(section: Option<&Section<'_>>) -> Vec<SocketAddr> {
         }
     }
     listeners
-}
-
-fn read_limits(section: Option<&Section<'_>>) -> Limits {
-    let standard = Limits::default();
-    let queue = open_bounds(section, "queue", "broker.queue");
-    let retained = open_bounds(section, "retained", "broker.retained");
-    let (queue, retained) = (queue.as_ref(), retained.as_ref());
-    let number = |section: Option<&Section<'_>>, key: &str, bounds, default| {
-        let read = section.and_then(|section| section.number(key, bounds));
-        read.map_or(default, |at| at.value)
-    };
-    let size = |section: Option<&Section<'_>>, key: &str, bounds, default| {
-        let read = section.and_then(|section| section.size(key, bounds));
-        read.map_or(default, |at| at.value)
-    };
-    Limits {
-        clients: number(section, "max_clients", 1..=10_000, standard.clients),
-        max_packet: size(section, "max_packet", 256..=4 << 20, standard.max_packet),
-        queue_messages: number(queue, "messages", 1..=100_000, standard.queue_messages),
-        queue_bytes: size(queue, "bytes", 1024..=16 << 20, standard.queue_bytes),
-        in_flight: standard.in_flight,
-        offline_sessions: number(
-            section,
-            "offline_sessions",
-            0..=100_000,
-            standard.offline_sessions,
-        ),
-        retained_messages: number(
-            retained,
-            "messages",
-            0..=1_000_000,
-            standard.retained_messages,
-        ),
-        retained_bytes: size(retained, "bytes", 0..=256 << 20, standard.retained_bytes),
-    }
-}
-
-/// Opens a table of `messages` and `bytes`.
-fn open_bounds<'a>(
-    section: Option<&Section<'a>>,
-    key: &str,
-    kind: &'static str,
-) -> Option<Section<'a>> {
-    let section = section?;
-    if section.has(key) && !section.is_table(key) {
-        let example = format!("{key} = {{ messages = 100, bytes = \"64KiB\" }}");
-        let text = format!("{key} is not a table; write `{example}`");
-        section.report.error(&section.origin_of(key), text);
-        return None;
-    }
-    section.table(key, kind, &format!("`{key}` of [broker]"))
 }
 
 /// Warns if nobody at all can connect.

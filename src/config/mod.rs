@@ -8,6 +8,7 @@ mod conflicts;
 mod endpoints;
 mod error;
 mod keys;
+mod limits;
 mod password;
 mod placeholders;
 mod replies;
@@ -85,8 +86,38 @@ pub struct Broker {
     pub anonymous_rules: Arc<Rules>,
     /// Limits of the hub.
     pub limits: Limits,
+    /// Limits of each connection.
+    pub connections: ConnectionLimits,
     /// Where `user add` writes, resolved against the directory of bridge.toml.
     pub users_file: PathBuf,
+}
+
+/// What connections may take of the gateway. A number that is not configured, `None`, has a default
+/// that programs on this machine are exempt from; 0 stands for no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Connections from one address at most.
+    pub per_address: Option<usize>,
+    /// New connections from one address in a second.
+    pub connect_rate: Option<usize>,
+    /// Publishes of one client in a second.
+    pub publish_rate: Option<usize>,
+    /// Time until CONNECT is there, with its TLS handshake.
+    pub connect_timeout: Duration,
+    /// Time from the first byte of a packet to its last.
+    pub packet_timeout: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            per_address: None,
+            connect_rate: None,
+            publish_rate: None,
+            connect_timeout: Duration::from_secs(10),
+            packet_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// Who may connect without credentials.

@@ -11,7 +11,6 @@ use crate::core::packet::{self, ConnAck, Connect, Disconnect, Grant, Outgoing, V
 use crate::core::session::inbox::{ALIAS_MAXIMUM, Inbox, RECEIVE_MAXIMUM, Violation};
 use crate::core::session::outbox::Outbox;
 use crate::core::session::{Absence, Connection, Control, Link, Session, SessionId, Will};
-use crate::core::subscriptions::is_too_deep;
 use crate::core::topic::Topic;
 
 /// A client is not let in: the MQTT 5 reason code of its CONNACK, or none for closing alone, and
@@ -254,7 +253,7 @@ impl Hub {
     ) -> Result<Will, Refusal> {
         let topic = Topic::parse(&will.topic)
             .ok()
-            .filter(|topic| !is_too_deep(topic.as_str()));
+            .filter(|topic| self.limits.allow_topic(topic.as_str()));
         let Some(topic) = topic else {
             let why = "the topic of its will is not valid";
             return Err(unless_older(version, reason::TOPIC_INVALID, why));

@@ -29,7 +29,7 @@ use crate::core::packet::{Connect, Incoming, Outgoing, Version, reason};
 use crate::core::retained::{self, Retained};
 use crate::core::session::inbox::Violation;
 use crate::core::session::{Link, Session, SessionId};
-use crate::core::subscriptions::{FilterTree, Subscriptions};
+use crate::core::subscriptions::{FilterTree, MAX_LEVELS, Subscriptions};
 use crate::core::topic::TopicFilter;
 
 pub use effect::{Effect, Offer, Report};
@@ -48,6 +48,12 @@ pub struct Limits {
     pub clients: usize,
     /// Largest packet a client may send.
     pub max_packet: usize,
+    /// Longest topic or topic filter.
+    pub topic_bytes: usize,
+    /// Most levels of a topic or topic filter; [`MAX_LEVELS`] at most.
+    pub topic_levels: usize,
+    /// Subscriptions of one session.
+    pub subscriptions: usize,
     /// Messages queued for one session, beside those in flight.
     pub queue_messages: usize,
     /// Bytes of topic and payload queued for one session.
@@ -68,6 +74,9 @@ impl Default for Limits {
         Self {
             clients: 200,
             max_packet: 64 * 1024,
+            topic_bytes: 4096,
+            topic_levels: MAX_LEVELS,
+            subscriptions: 256,
             queue_messages: 100,
             queue_bytes: 64 * 1024,
             in_flight: 20,
@@ -75,6 +84,13 @@ impl Default for Limits {
             retained_messages: 10_000,
             retained_bytes: 1024 * 1024,
         }
+    }
+}
+
+impl Limits {
+    /// Returns whether a topic or topic filter is neither too long nor of too many levels.
+    pub(crate) fn allow_topic(&self, text: &str) -> bool {
+        text.len() <= self.topic_bytes && text.split('/').nth(self.topic_levels).is_none()
     }
 }
 

@@ -25,6 +25,10 @@ impl Hub {
             return Ok(());
         };
         let topic = own.inbox.topic(&publish.topic, publish.alias)?;
+        if !self.limits.allow_topic(topic.as_str()) {
+            let what = "published to a topic that is too long or has too many levels";
+            return Err(Violation(reason::TOPIC_INVALID, what));
+        }
         let packet_id = publish.packet_id;
         if publish.qos > QoS::AtMostOnce {
             let packet = (packet_id, publish.qos);

@@ -7,7 +7,7 @@ use crate::core::packet::{
     Outgoing, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe, reason,
 };
 use crate::core::session::inbox::Violation;
-use crate::core::session::{MAX_FILTER_COST, MAX_SUBSCRIPTIONS, Session, SessionId};
+use crate::core::session::{MEAN_FILTER_COST, Session, SessionId};
 use crate::core::subscriptions::{Filter, Subscription};
 
 impl Hub {
@@ -68,7 +68,9 @@ impl Hub {
         (text, options): (&str, SubscribeOptions),
         id: Option<u32>,
     ) -> Result<u8, Violation> {
-        let Some(filter) = Filter::parse(text) else {
+        let filter = Filter::parse(text);
+        let allowed = |own: &Filter| self.limits.allow_topic(own.filter.as_str());
+        let Some(filter) = filter.filter(allowed) else {
             return Ok(reason::FILTER_INVALID);
         };
         if filter.group.is_some() && options.no_local {
@@ -86,7 +88,7 @@ impl Hub {
             }));
             return Ok(reason::NOT_AUTHORIZED);
         }
-        if !has_room(own, &filter) {
+        if !has_room(own, &filter, self.limits.subscriptions) {
             return Ok(reason::QUOTA_EXCEEDED);
         }
         let subscription = Subscription {
@@ -128,8 +130,8 @@ impl Hub {
     }
 }
 
-fn has_room(session: &Session, filter: &Filter) -> bool {
+fn has_room(session: &Session, filter: &Filter, most: usize) -> bool {
     session.filters.contains(filter)
-        || (session.filters.len() < MAX_SUBSCRIPTIONS
-            && session.filter_cost + filter.cost() <= MAX_FILTER_COST)
+        || (session.filters.len() < most
+            && session.filter_cost + filter.cost() <= most.saturating_mul(MEAN_FILTER_COST))
 }

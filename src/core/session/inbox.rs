@@ -10,7 +10,6 @@ use crate::core::hub::ConnectionId;
 use crate::core::message::QoS;
 use crate::core::packet::{Outgoing, Version, reason};
 use crate::core::session::Control;
-use crate::core::subscriptions::is_too_deep;
 use crate::core::topic::Topic;
 
 /// Receive Maximum that MQTT 5 clients are granted.
@@ -205,12 +204,6 @@ fn parse(text: &str) -> Result<Topic, Violation> {
         return Err(Violation(
             reason::PROTOCOL_ERROR,
             "published without a topic",
-        ));
-    }
-    if is_too_deep(text) {
-        return Err(Violation(
-            reason::TOPIC_INVALID,
-            "published to a topic of too many levels",
         ));
     }
     Topic::parse(text).map_err(|_| {

@@ -23,11 +23,8 @@ pub(crate) use control::Control;
 use inbox::Inbox;
 use outbox::{Outbox, Terms};
 
-/// Most subscriptions of one session.
-pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
-
-/// Most that the filters of one session may cost, see [`Filter::cost`]: bounds its memory.
-pub(crate) const MAX_FILTER_COST: usize = 128 * 1024;
+/// What one subscription may cost on average, see [`Filter::cost`]: bounds a session's memory.
+pub(crate) const MEAN_FILTER_COST: usize = 512;
 
 /// The place of a session in the hub; used again after the session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

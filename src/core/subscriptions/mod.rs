@@ -53,7 +53,7 @@ impl Filter {
         Some(Self { group, filter })
     }
 
-    /// Returns what holding this filter costs against [`crate::core::session::MAX_FILTER_COST`]:
+    /// Returns what holding this filter costs against [`crate::core::session::MEAN_FILTER_COST`]:
     /// its text and a node per level.
     pub(crate) fn cost(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| group.len());

@@ -3,5 +3,6 @@
 pub(crate) mod codec;
 pub(crate) mod listener;
 pub(crate) mod login;
+mod pace;
 mod patience;
 pub(crate) mod session;

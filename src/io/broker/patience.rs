@@ -4,8 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::core::hub::Ended;
 
-/// Time from the first byte of a packet to its last.
-const PACKET: Duration = Duration::from_secs(30);
 /// Time in which a client takes at least a byte of what is written to it.
 const STALL: Duration = Duration::from_secs(20);
 
@@ -15,6 +13,10 @@ pub(super) struct Patience {
     /// How long the client may say nothing, `None` for ever.
     silence: Option<Duration>,
     last_packet: Instant,
+    /// Time from the first byte of a packet to its last.
+    packet: Duration,
+    /// Until when nothing is read, for the client has sent too much.
+    held: Option<Instant>,
     /// When the first byte of an incomplete packet came.
     packet_begun: Option<Instant>,
     /// When the socket last took something, while there is more for it.
@@ -23,9 +25,11 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Starts when CONNECT was taken in.
-    pub(super) fn new(silence: Option<Duration>, now: Instant) -> Self {
+    pub(super) fn new(silence: Option<Duration>, packet: Duration, now: Instant) -> Self {
         Self {
             silence,
+            packet,
+            held: None,
             last_packet: now,
             packet_begun: None,
             stalled: None,
@@ -43,6 +47,21 @@ impl Patience {
         self.packet_begun.get_or_insert_with(now);
     }
 
+    /// Nothing is to be read before that time.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.held = Some(until);
+    }
+
+    /// Returns whether nothing is to be read now, as of the latest [`Patience::release`].
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Lets be read again if the time for it has come.
+    pub(super) fn release(&mut self, now: Instant) {
+        self.held = self.held.filter(|until| *until > now);
+    }
+
     /// The socket took something.
     pub(super) fn progress(&mut self) {
         self.stalled = None;
@@ -55,7 +74,8 @@ impl Patience {
 
     /// Returns when the first limit passes, if nothing happens before.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.limits().into_iter().flatten().map(|(at, ..)| at).min()
+        let limits = self.limits().into_iter().flatten().map(|(at, ..)| at);
+        limits.chain(self.held).min()
     }
 
     /// Returns why the connection ends if a limit has passed, and what to write in the log.
@@ -73,8 +93,8 @@ impl Patience {
                 (self.last_packet + silence, Ended::KeepAlive, what)
             }),
             self.packet_begun.map(|begun| {
-                let what = "a packet that is not complete after 30 s";
-                (begun + PACKET, Ended::Malformed, what)
+                let what = "a packet that is not complete in time";
+                (begun + self.packet, Ended::Malformed, what)
             }),
             self.stalled.map(|since| {
                 let what = "it has not read for 20 s";
@@ -90,6 +110,7 @@ mod tests {
     use crate::io::clock;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const PACKET: Duration = Duration::from_secs(30);
 
     fn ended(patience: &Patience, now: Instant) -> Option<Ended> {
         patience.overdue(now).map(|(ended, _)| ended)
@@ -98,7 +119,7 @@ mod tests {
     #[test]
     fn keep_alive_counts_from_the_last_whole_packet() {
         let start = clock::now();
-        let mut patience = Patience::new(Some(3 * SECOND), start);
+        let mut patience = Patience::new(Some(3 * SECOND), PACKET, start);
         assert_eq!(patience.next(), Some(start + 3 * SECOND));
         patience.packet(start + 2 * SECOND);
         patience.begun(|| start + 4 * SECOND);
@@ -111,7 +132,7 @@ mod tests {
     #[test]
     fn trickling_bytes_do_not_prolong_a_packet() {
         let start = clock::now();
-        let mut patience = Patience::new(None, start);
+        let mut patience = Patience::new(None, PACKET, start);
         for second in 0..30 {
             patience.begun(|| start + second * SECOND);
         }
@@ -127,7 +148,7 @@ mod tests {
     #[test]
     fn client_that_reads_slowly_is_kept_and_one_that_does_not_is_lost() {
         let start = clock::now();
-        let mut patience = Patience::new(None, start);
+        let mut patience = Patience::new(None, PACKET, start);
         patience.stalled(|| start);
         patience.progress();
         patience.stalled(|| start + 19 * SECOND);
@@ -137,7 +158,23 @@ mod tests {
 
     #[test]
     fn client_without_keep_alive_is_waited_for() {
-        let patience = Patience::new(None, clock::now());
+        let patience = Patience::new(None, PACKET, clock::now());
         assert_eq!(patience.next(), None);
+    }
+
+    #[test]
+    fn client_that_is_held_back_is_let_go_in_time() {
+        let start = clock::now();
+        let mut patience = Patience::new(None, PACKET, start);
+        patience.hold(start + SECOND);
+        assert_eq!(patience.next(), Some(start + SECOND));
+        patience.release(start);
+        assert!(patience.is_held());
+        patience.release(start + SECOND);
+        assert!(!patience.is_held());
+        assert_eq!(
+            (patience.next(), ended(&patience, start + SECOND)),
+            (None, None)
+        );
     }
 }

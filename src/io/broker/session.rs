@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,16 +19,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::codec::{self, DecodeError};
+use super::pace::{Pace, Tally};
 use super::patience::Patience;
+use crate::config::ConnectionLimits;
 use crate::core::access::Identity;
 use crate::core::hub::{ConnectionId, Ended};
-use crate::core::packet::{ConnAck, Connect, Credentials, Outgoing, Version, reason};
+use crate::core::packet::{ConnAck, Connect, Credentials, Incoming, Outgoing, Version, reason};
 use crate::io::clock;
 use crate::io::event_loop::shared::{Line, Shared};
 use crate::io::log::escape;
 
-/// Time until CONNECT is there.
-const CONNECT: Duration = Duration::from_secs(10);
 /// Time to write what is left to a client that is being closed.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Time in which a client that was told to go closes its end.
@@ -50,12 +50,14 @@ pub(super) async fn serve(
     seat: &Cell<Option<ConnectionId>>,
 ) {
     let mut input = BytesMut::new();
-    let connect = match timeout(CONNECT, read_connect(&mut stream, &mut input, shared)).await {
+    let limits = *shared.connection_limits();
+    let connect = read_connect(&mut stream, &mut input, shared);
+    let connect = match timeout(limits.connect_timeout, connect).await {
         Ok(Ok(Some(connect))) => connect,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return refuse_undecoded(stream, peer, shared, error).await,
         Err(_) => {
-            let what = "no CONNECT within 10 s";
+            let what = "no CONNECT in time";
             return shared.note(|journal, now| journal.violation(peer, what, now));
         }
     };
@@ -69,7 +71,9 @@ pub(super) async fn serve(
         stream,
         shared,
         peer,
-        patience: Patience::new(shared.silence(line.id), now),
+        patience: Patience::new(shared.silence(line.id), limits.packet_timeout, now),
+        pace: pace(&limits, peer.ip()),
+        published: None,
         line,
         version,
         // CONNECT and what follows it may have come in one piece.
@@ -80,6 +84,22 @@ pub(super) async fn serve(
     };
     let ended = session.run().await;
     session.finish(ended).await;
+}
+
+/// How fast clients from the network may publish, unless the configuration says otherwise.
+const PUBLISH_RATE: usize = 100;
+/// Seconds' worth of messages that may come at once.
+const PUBLISH_BURST: usize = 5;
+
+/// Returns how fast a client may publish: one on this machine as fast as it can, if nothing is
+/// configured.
+fn pace(limits: &ConnectionLimits, peer: IpAddr) -> Option<Pace> {
+    let default = match peer.to_canonical().is_loopback() {
+        true => 0,
+        false => PUBLISH_RATE,
+    };
+    let rate = limits.publish_rate.unwrap_or(default);
+    Pace::new(rate, rate.saturating_mul(PUBLISH_BURST))
 }
 
 /// Reads until CONNECT is complete; `None` if the peer closed before.
@@ -229,6 +249,9 @@ struct Session<'a> {
     /// Whether `input` may hold whole packets.
     unread: bool,
     patience: Patience,
+    /// How fast the client may publish, `None` for as fast as it can.
+    pace: Option<Pace>,
+    published: Tally,
     alarm: Pin<Box<Sleep>>,
     /// When the alarm goes off, `None` when it went off.
     alarm_at: Option<Instant>,
@@ -253,13 +276,15 @@ impl Session<'_> {
                 Turn::Unread => tokio::task::yield_now().await,
                 Turn::Read(_) | Turn::Wrote(Err(_)) => return Some(Ended::Lost),
                 Turn::Wrote(Ok(())) | Turn::Rung => continue,
-                Turn::Late => match self.patience.overdue(clock::now()) {
-                    Some((ended, what)) => {
+                Turn::Late => {
+                    let now = clock::now();
+                    self.patience.release(now);
+                    if let Some((ended, what)) = self.patience.overdue(now) {
                         self.note(what);
                         return Some(ended);
                     }
-                    None => continue,
-                },
+                    continue;
+                }
             }
             if let Err(ended) = self.take_packets() {
                 return Some(ended);
@@ -274,7 +299,7 @@ impl Session<'_> {
         if self.line.bell.poll_rung(context).is_ready() {
             return Poll::Ready(Turn::Rung);
         }
-        if !self.line.is_backed_up() {
+        if !self.line.is_backed_up() && !self.patience.is_held() {
             if self.unread {
                 return Poll::Ready(Turn::Unread);
             }
@@ -344,7 +369,7 @@ impl Session<'_> {
             if self.line.closing.get() {
                 return Ok(());
             }
-            if taken == BURST || self.line.is_backed_up() {
+            if taken == BURST || self.line.is_backed_up() || self.patience.is_held() {
                 self.unread = true;
                 break;
             }
@@ -352,17 +377,31 @@ impl Session<'_> {
                 .map_err(|error| self.give_up(error))?;
             let Some(packet) = packet else { break };
             taken += 1;
+            let is_publish = matches!(packet, Incoming::Publish(_));
             let now = self.shared.with(|gateway, now| {
                 gateway.receive(self.line.id, packet, now);
                 now
             });
             self.patience.packet(now);
+            if is_publish {
+                self.keep_pace(now);
+            }
         }
         if !self.unread && !self.input.is_empty() {
             self.patience.begun(clock::now);
         }
         self.put_input_away();
         Ok(())
+    }
+
+    /// Reads nothing more for a while from a client that publishes too fast: TCP slows it down.
+    fn keep_pace(&mut self, now: Instant) {
+        let Some(pace) = &self.pace else { return };
+        if let Some(until) = pace.count(&mut self.published, now) {
+            self.patience.hold(until);
+            self.shared
+                .note(|journal, now| journal.slowed(self.peer, now));
+        }
     }
 
     /// Notes what is wrong with the bytes of the client, and returns why the connection ends.

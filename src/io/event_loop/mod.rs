@@ -66,7 +66,7 @@ pub(crate) async fn run(
     );
     let logins = Logins::new(&config.broker, config.users);
     let gateway = Gateway::new(hub, bridge, workers);
-    let shared = Rc::new(Shared::new(gateway, logins, &config.broker.limits));
+    let shared = Rc::new(Shared::new(gateway, logins, &config.broker));
 
     let doors = Doors::open(&config.broker.listen, &shared)?;
     let addresses = doors.addresses();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::gateway::Gateway;
-use crate::config::User;
-use crate::core::hub::{ConnectionId, Limits};
+use crate::config::{Broker, ConnectionLimits, User};
+use crate::core::hub::ConnectionId;
 use crate::core::packet::Version;
 use crate::io::bell::Bell;
 use crate::io::broker::login::Logins;
@@ -79,7 +79,8 @@ pub(crate) struct Shared {
     gateway: RefCell<Gateway>,
     logins: RefCell<Rc<Logins>>,
     max_packet: usize,
-    connections: usize,
+    clients: usize,
+    connections: ConnectionLimits,
     /// Rings when the next timeout is earlier than the one waited for.
     alarm: Rc<Bell>,
     /// Rings when something that a stop waits for has changed.
@@ -89,15 +90,16 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Joins what the tasks share.
-    pub(crate) fn new(gateway: Gateway, logins: Logins, limits: &Limits) -> Self {
+    pub(crate) fn new(gateway: Gateway, logins: Logins, broker: &Broker) -> Self {
         Self {
             alarm: Rc::clone(&gateway.alarm),
             progress: Rc::clone(&gateway.progress),
             buffers: Rc::clone(&gateway.buffers),
             gateway: RefCell::new(gateway),
             logins: RefCell::new(Rc::new(logins)),
-            max_packet: limits.max_packet,
-            connections: limits.clients,
+            max_packet: broker.limits.max_packet,
+            clients: broker.limits.clients,
+            connections: broker.connections,
         }
     }
 
@@ -149,7 +151,12 @@ impl Shared {
 
     /// Returns how many clients may be connected.
     pub(crate) fn max_clients(&self) -> usize {
-        self.connections
+        self.clients
+    }
+
+    /// Returns what each connection is held to.
+    pub(crate) fn connection_limits(&self) -> &ConnectionLimits {
+        &self.connections
     }
 
     /// Returns whether the loop is about to end.

@@ -70,6 +70,14 @@ impl Journal {
         });
     }
 
+    /// Notes a client that publishes faster than it may and is read more slowly.
+    pub(crate) fn slowed(&mut self, peer: SocketAddr, now: Instant) {
+        let address = peer.ip().to_string();
+        self.capped((Level::Info, ONCE, &address), now, || {
+            format!("{peer}: publishes faster than publish_rate allows, and is read more slowly")
+        });
+    }
+
     /// Notes bytes that are not MQTT, or not in time.
     pub(crate) fn violation(&mut self, peer: SocketAddr, what: &str, now: Instant) {
         self.counts.violations = self.counts.violations.saturating_add(1);

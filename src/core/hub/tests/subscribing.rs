@@ -46,7 +46,10 @@ fn each_filter_gets_its_own_reason_code() {
 
 #[test]
 fn subscriptions_of_one_session_are_bounded_in_number_and_cost() {
-    let mut s = Scenario::new();
+    let mut s = Scenario::with(Limits {
+        topic_bytes: 65_535,
+        ..Limits::default()
+    });
     let id = s.join(v5("a"));
     let subscribe_to = |s: &mut Scenario, filter: &str| {
         s.send(id, subscribe(1, &[(filter, Q0)]));

@@ -62,7 +62,8 @@ impl Doors {
     /// Fails if one on loopback is taken: that is no matter of boot order, most often a second
     /// gateway, and has to be seen at once.
     pub(crate) fn open(addresses: &[SocketAddr], shared: &Rc<Shared>) -> Result<Self, RunError> {
-        let admission = Admission::new(shared.max_clients().saturating_add(HANDSHAKES));
+        let limit = shared.max_clients().saturating_add(HANDSHAKES);
+        let admission = Admission::new(limit, shared.connection_limits());
         let mut doors = Self {
             doors: addresses.iter().copied().map(Door::new).collect(),
             admission: Rc::new(RefCell::new(admission)),

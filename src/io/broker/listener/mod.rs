@@ -18,6 +18,7 @@ use tokio::task::spawn_local;
 
 use self::admission::{Admission, Place};
 use super::session;
+use crate::io::clock;
 use crate::io::event_loop::contain;
 use crate::io::event_loop::shared::Shared;
 
@@ -88,7 +89,7 @@ fn welcome(
     shared: &Rc<Shared>,
     admission: &Rc<RefCell<Admission>>,
 ) {
-    let refused = admission.borrow_mut().enter(peer.ip()).err();
+    let refused = admission.borrow_mut().enter(peer.ip(), clock::now()).err();
     if let Some(why) = refused {
         shared.note(|journal, now| journal.turned_away(peer, why, now));
         return;
