@@ -114,7 +114,7 @@ def check_control(control, architecture, data_size, time):
     check("control: Require-User names user and group, not root", user and user[1] == user[3] == NAME and 0 < int(user[2]) == int(user[4]) < 65536)
     check("control: ends with a newline, no empty line", control["/control"][2].endswith(b"\n") and b"\n\n" not in control["/control"][2])
     check("control: its files and their modes", {path: mode for path, (mode, folder, _) in control.items() if not folder}
-          == {"/control": 0o644, "/conffiles": 0o644, "/postinst": 0o755, "/prerm": 0o755})
+          == {"/control": 0o644, "/conffiles": 0o644, "/postinst": 0o755, "/postinst-pkg": 0o755, "/prerm": 0o755})
     for script in ("postinst", "prerm"):
         lines = control[f"/{script}"][2].decode().splitlines()
         check(f"{script}: the stock one", lines[0] == "#!/bin/sh" and lines[-2:] == [". ${IPKG_INSTROOT}/lib/functions.sh", f"default_{script} $0 $@"])
@@ -175,9 +175,10 @@ def makefile_tree(program, folder):
     (stand_in / "rules.mk").write_text(
         "INSTALL_DIR:=install -d -m0755\nINSTALL_BIN:=install -m0755\nINSTALL_DATA:=install -m0644\nINSTALL_CONF:=install -m0600\nCP:=cp -fpR\n")
     (stand_in / "package.mk").write_text(
-        "define BuildPackage\n$(eval $(call Package/$(1)))\n"
+        "define BuildPackage\n$(eval $(call Package/$(1)))\nexport POSTINST=$$(call Package/$(1)/postinst)\n"
         "try-install:\n\t$$(call Package/$(1)/install,$(DEST))\n"
         "try-show:\n\t@echo '$$(USERID)|$$(PKG_VERSION)-r$$(PKG_RELEASE)|$$(strip $$(Package/$(1)/conffiles))'\n"
+        "try-postinst:\n\t@printenv POSTINST\n"
         "try-prepare:\n\t$$(Build/Prepare)\nendef\n")
     (stand_in / "feeds/packages/lang/rust/rust-package.mk").write_text("define RustBinPackage\nendef\n")
     (folder / "install/bin").mkdir(parents=True)
@@ -192,18 +193,19 @@ def makefile_tree(program, folder):
     for path in sorted(dest.rglob("*")):
         content = None if path.is_dir() else path.read_bytes()
         tree[f"/{path.relative_to(dest)}"] = (path.stat().st_mode & 0o777, path.is_dir(), content)
-    return tree, make("try-show").strip().split("|"), {path.name for path in (folder / "source").iterdir()}
+    return tree, make("try-show").strip().split("|"), make("try-postinst"), {path.name for path in (folder / "source").iterdir()}
 
 
 def check_makefile(data, control, program):
     with tempfile.TemporaryDirectory() as folder:
-        tree, (user, version, conffiles), sources = makefile_tree(program, pathlib.Path(folder))
+        tree, (user, version, conffiles), postinst, sources = makefile_tree(program, pathlib.Path(folder))
     ours = {path: (mode, is_folder, None if is_folder else content) for path, (mode, is_folder, content) in data.items() if path != "/"}
     different = {path for path in ours.keys() | tree.keys() if ours.get(path) != tree.get(path)}
     check("Makefile: installs the same files with the same modes", not different, sorted(different))
     fields = parse_control(control["/control"][2])
     check("Makefile: the same user, version and conffiles", [user, version, conffiles.split()]
           == [fields["Require-User"], fields["Version"], control["/conffiles"][2].decode().split()], (user, version, conffiles))
+    check("Makefile: the same script after installation", postinst == control["/postinst-pkg"][2].decode(), postinst)
     check("Makefile: takes the sources that cargo needs", sources >= {"Cargo.toml", "Cargo.lock", "src", "tests", "LICENSE"}, sources)
 
 

@@ -284,6 +284,7 @@ def first_boot(board, package):
     check("it has a user of its own", board.read("etc/passwd"), re.compile(rf"^{NAME}:x:1886:1886:", re.M))
     check("procd is told", [board.told(kind) for kind in ("user", "group", "respawn", "stdout", "stderr", "no_new_privs")],
           [[NAME], [NAME], ["3600", "5", "0"], ["1"], ["1"], ["1"]])
+    check("ntpd, which does not run yet, is left alone", board.exists("tmp/sysntpd.log"), False)
     check("no jail without ujail", board.told("jail"), [])
     board.wait_said(r"listening on 127\.0\.0\.1:1883")
     board.wait_said(r"listening on \[::1\]:1883")
@@ -380,7 +381,8 @@ def hotplug(board):
         board.sh(script, **event)
         check(f"not yet: {event}", board.exists(clock), False)
     check("now", (board.sh(script, ACTION="stratum", stratum="3").returncode, board.exists(clock)), (0, True))
-    check("readable to the daemon", (board.root / clock).stat().st_mode & 0o444, 0o444)
+    check("readable to the daemon", [(board.root / path).stat().st_mode & 0o777 for path in (clock, f"var/run/{NAME}")], [0o644, 0o755])
+    check("it says what the clock hangs on", board.read(clock), "stratum 3\n")
 
     print("-- the WAN comes up")
     script, pid = f". /etc/hotplug.d/iface/95-{NAME}", board.process.pid
@@ -415,10 +417,18 @@ def upgrade_and_removal(board, package, password):
     check("the owner's file stays", board.read(f"etc/{NAME}/bridge.toml"), edited)
     check("the new one lies beside it", "# next" in board.read(f"etc/{NAME}/bridge.toml-opkg"))
     check("the users stay", board.read(f"etc/{NAME}/users.toml"), users_file)
+    check("a clock known to be set: ntpd is left alone", board.exists("tmp/sysntpd.log"), False)
     check("the service runs again, once", (board.starts, board.process.poll()), (starts + 1, None))
     check("and lets the node in", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
     kept = board.read(f"lib/upgrade/keep.d/{NAME}").split()
     check("sysupgrade keeps configuration, users and secrets", kept, [f"/etc/{NAME}/"])
+
+    print("-- installed anew, on a router that has been up for long")
+    (board.root / f"var/run/{NAME}/clock").unlink()
+    board.write("tmp/sysntpd", "running")
+    board.install(package, upgrade=True)
+    check("ntpd is started anew", board.read("tmp/sysntpd.log"), "restart\n")
+    check("and tells at once that the clock is set", board.read(f"var/run/{NAME}/clock"), "stratum 2\n")
 
     print("-- removal")
     board.remove()

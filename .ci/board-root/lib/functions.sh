@@ -46,6 +46,9 @@ default_postinst() {
 
 	package=$(basename "${1%.*}")
 	user_and_group "$package"
+	if [ -f "/usr/lib/opkg/info/$package.postinst-pkg" ]; then
+		( . "/usr/lib/opkg/info/$package.postinst-pkg" )
+	fi
 	for script in $(init_scripts "$package"); do
 		[ "$PKG_UPGRADE" = 1 ] || "$script" enable
 		"$script" start
