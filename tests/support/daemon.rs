@@ -80,6 +80,16 @@ impl Daemon {
         }
     }
 
+    /// Returns a size from the kernel's view of the process, in KiB: `VmRSS`, or its peak `VmHWM`.
+    #[track_caller]
+    pub(crate) fn memory(&self, name: &str) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let size = line.and_then(|rest| rest.split_whitespace().nth(1));
+        size.unwrap().parse().unwrap()
+    }
+
     /// Sends SIGTERM and returns the exit code with what was logged since the last line that was
     /// waited for.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
