@@ -75,6 +75,8 @@ keys! {
         "users_file" "path" "\"users.toml\"" "the file that `user add` writes, beside bridge.toml; it need not exist";
         "max_clients" "number" "200" "connected clients at most";
         "max_packet" "size" "\"64KiB\"" "largest packet a client may send";
+        "idle_limit" "duration" "none" "how long a client without keep alive may say nothing; MQTT 5 clients are told to ping in time";
+        "ack_timeout" "duration" "\"60s\"" "how long a connected client may take to acknowledge a message before that is given up";
         "queue" "table" "`{ messages = 100, bytes = \"64KiB\" }`" "what waits for one client at most; the oldest is dropped first";
         "retained" "table" "`{ messages = 10000, bytes = \"1MiB\" }`" "what the broker retains at most";
         "max_per_address" "number" "64 from the network" "connections from one address at most; 0 for no limit. Programs on this machine are limited only if the key is there";

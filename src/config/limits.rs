@@ -21,6 +21,11 @@ pub(super) fn read_limits(section: Option<&Section<'_>>) -> Limits {
         let read = section.and_then(|section| section.size(key, bounds));
         read.map_or(default, |at| at.value)
     };
+    let time = |key: &str, longest| {
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(longest);
+        let read = section.and_then(|section| section.duration(key, bounds));
+        read.map(|at| at.value)
+    };
     let levels = standard.topic_levels;
     Limits {
         clients: number(section, "max_clients", 1..=10_000, standard.clients),
@@ -36,6 +41,8 @@ pub(super) fn read_limits(section: Option<&Section<'_>>) -> Limits {
         queue_messages: number(queue, "messages", 1..=100_000, standard.queue_messages),
         queue_bytes: size(queue, "bytes", 1024..=16 << 20, standard.queue_bytes),
         in_flight: standard.in_flight,
+        ack_timeout: time("ack_timeout", 3600).unwrap_or(standard.ack_timeout),
+        idle: time("idle_limit", 7 * 24 * 3600),
         offline_sessions: number(
             section,
             "offline_sessions",

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::core::template::percent_encode;
+
 /// Longest topic or topic filter: an MQTT UTF-8 string holds at most this many bytes (§1.5.3).
 pub const MAX_BYTES: usize = 65_535;
 
@@ -57,6 +59,13 @@ impl Topic {
             return Err(TopicError::Wildcard);
         }
         Ok(Self(text.into()))
+    }
+
+    /// Returns a topic of the gateway's own, `$bridge/<kind>/<name>`. The name is percent-encoded:
+    /// whatever it holds, it is one level, and no filter.
+    pub(crate) fn own(kind: &str, name: &str) -> Self {
+        let name = percent_encode(name.as_bytes());
+        Self(format!("$bridge/{kind}/{name}").into())
     }
 
     /// Returns the topic as written.
@@ -217,6 +226,20 @@ mod tests {
         }
         let long = "x".repeat(MAX_BYTES + 1);
         assert_eq!(Topic::parse(&long).unwrap_err(), TopicError::TooLong);
+    }
+
+    #[test]
+    fn names_in_the_gateways_own_topics_are_one_level() {
+        let cases = [
+            ("kitchen-1", "$bridge/clients/kitchen-1"),
+            ("a/b", "$bridge/clients/a%2Fb"),
+            ("+", "$bridge/clients/%2B"),
+            ("#", "$bridge/clients/%23"),
+            ("é\n%", "$bridge/clients/%C3%A9%0A%25"),
+        ];
+        for (name, topic) in cases {
+            assert_eq!(Topic::own("clients", name).as_str(), topic, "{name:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod client_ids;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::core::topic::{Topic, TopicError, TopicFilter};
@@ -24,6 +25,8 @@ pub struct Identity {
     /// Whether nobody else may have this client ID: then a session that somebody else began
     /// under it, before it was bound, has to make way.
     pub owns_client_id: bool,
+    /// Where it comes from, `None` if that is not known.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Access rules as configured: filters in which `{user}` and `{client}` may stand.

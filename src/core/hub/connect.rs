@@ -1,15 +1,18 @@
 //! The beginning and the end of connections and sessions.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::notice::likely_cause;
 use super::{ConnectionId, Effect, Hub, Report, wake};
 use crate::core::access::{Grants, Identity, MAX_CLIENT_ID};
 use crate::core::message::Message;
 use crate::core::packet::{self, ConnAck, Connect, Disconnect, Grant, Outgoing, Version, reason};
 use crate::core::session::inbox::{ALIAS_MAXIMUM, Inbox, RECEIVE_MAXIMUM, Violation};
 use crate::core::session::outbox::Outbox;
+use crate::core::session::rivalry::Rivalry;
 use crate::core::session::{Absence, Connection, Control, Link, Session, SessionId, Will};
 use crate::core::topic::Topic;
 
@@ -35,7 +38,9 @@ impl Hub {
         now: Instant,
     ) -> Result<(), Refusal> {
         let assigned = self.name_client(&mut connect)?;
-        let grant = grant(assigned, self.limits.max_packet);
+        let mut grant = grant(assigned, self.limits.max_packet);
+        let keep_alive = self.keep_alive(&connect);
+        grant.keep_alive = Some(keep_alive).filter(|seconds| *seconds != connect.keep_alive);
         let maximum_packet = connect.maximum_packet;
         let maximum_packet = maximum_packet.and_then(|max| usize::try_from(max).ok());
         if maximum_packet.is_some_and(|largest| grant.wire_bytes() > largest) {
@@ -61,15 +66,18 @@ impl Hub {
             Some(will) => Some(self.check_will(will, &grants, connect.version)?),
             None => None,
         };
+        let rivalry = self.judge(known, who.peer, connect.version, now)?;
         let resumed = known.and_then(|session| self.resume(session, connect.clean_start, now));
         let session_present = resumed.is_some();
         let connection = Connection {
             id,
             version: connect.version,
-            keep_alive: connect.keep_alive,
+            keep_alive,
             connect_expiry: connect.session_expiry,
+            peer: who.peer,
             window: self.limits.in_flight.min(connect.receive_maximum).max(1),
             awake: false,
+            look_at: None,
         };
         let session = resumed.unwrap_or_else(|| {
             self.sessions
@@ -81,6 +89,7 @@ impl Hub {
         if let Some(own) = self.sessions.get_mut(session) {
             own.reply_packet = who.reply_packet;
             own.will = will;
+            own.rivalry = rivalry;
             own.expiry = connect.session_expiry;
             own.maximum_packet = maximum_packet;
             own.link = Link::Up(connection);
@@ -158,6 +167,9 @@ impl Hub {
             return;
         };
         self.connections.remove(&connection.id);
+        if let Some(at) = connection.look_at {
+            self.timers.remove(&(at, session));
+        }
         own.control.drain();
         own.inbox.disconnect();
         if !with_will {
@@ -202,12 +214,13 @@ impl Hub {
         }
     }
 
-    /// Does what is due for a session without a connection.
+    /// Does what is due for a session.
     pub(super) fn time_out(&mut self, session: SessionId, now: Instant) {
         let Some(own) = self.sessions.get_mut(session) else {
             return;
         };
         let Link::Down(absence) = &mut own.link else {
+            self.give_up_deliveries(session, now);
             return;
         };
         if absence.ends_at.is_some_and(|end| end <= now) {
@@ -221,6 +234,77 @@ impl Hub {
         if let Some(will) = own.will.take() {
             self.publish_will(session, will, now);
         }
+    }
+
+    /// Gives up what a connected client does not acknowledge: one message that is too large for
+    /// it must not hold up all others for ever.
+    fn give_up_deliveries(&mut self, session: SessionId, now: Instant) {
+        let patience = self.limits.ack_timeout;
+        let Some(own) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let Link::Up(connection) = &mut own.link else {
+            return;
+        };
+        let given_up = own.outbox.give_up(patience, connection.version, now);
+        connection.look_at = own.outbox.overdue_at(patience);
+        if let Some(at) = connection.look_at {
+            self.timers.insert((at, session));
+        }
+        let client = Arc::clone(&own.client);
+        wake(own, &mut self.effects);
+        for message in given_up {
+            let report = Report::Unacknowledged {
+                client: Arc::clone(&client),
+                topic: message.topic.to_string(),
+                bytes: message.bytes,
+                waited: patience,
+                cause: likely_cause(message.topic.as_str(), message.bytes),
+            };
+            self.report(report, now);
+        }
+    }
+
+    /// Decides whether a client may take a session from one that is connected.
+    fn judge(
+        &mut self,
+        known: Option<SessionId>,
+        peer: Option<SocketAddr>,
+        version: Version,
+        now: Instant,
+    ) -> Result<Rivalry, Refusal> {
+        let Some(own) = known.and_then(|session| self.sessions.get_mut(session)) else {
+            return Ok(Rivalry::default());
+        };
+        let Some(holder) = own.connection().map(|connection| connection.peer) else {
+            return Ok(own.rivalry);
+        };
+        let host = |address: Option<SocketAddr>| address.map(|it| it.ip().to_canonical());
+        let verdict = own.rivalry.judge(host(holder) != host(peer), now);
+        let rivalry = own.rivalry;
+        if verdict.is_news {
+            let client = Arc::clone(&own.client);
+            let addresses = [holder, peer];
+            self.report(Report::Rivals { client, addresses }, now);
+        }
+        if verdict.refuse {
+            let why = "another client uses its ID, and each has thrown the other out";
+            return Err(unless_older(version, reason::BUSY, why));
+        }
+        Ok(rivalry)
+    }
+
+    /// Returns the keep alive that holds: an MQTT 5 client is told if its own is too long for the
+    /// idle limit (§3.2.2.3.14). Older ones can't be told, and ping as they said they would.
+    fn keep_alive(&self, connect: &Connect) -> u16 {
+        let own = connect.keep_alive;
+        let Some(idle) = self.limits.idle.filter(|_| connect.version == Version::V5) else {
+            return own;
+        };
+        let longest = u16::try_from(idle.as_secs() * 2 / 3)
+            .unwrap_or(u16::MAX)
+            .max(1);
+        if own == 0 { longest } else { own.min(longest) }
     }
 
     /// Gives an empty client ID a value. Returns it if it was assigned.
@@ -368,6 +452,7 @@ fn new_session(connect: &Connect, user: Option<Arc<str>>, connection: Connection
         outbox: Outbox::default(),
         control: Control::default(),
         maximum_packet: None,
+        rivalry: Rivalry::default(),
         link: Link::Up(connection),
     }
 }

@@ -1,6 +1,8 @@
 //! What the hub wants done: wake-ups, closes, offers to the bridge, lines for the log.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ConnectionId;
 use crate::core::bridge::{Publisher, Ticket};
@@ -51,10 +53,31 @@ pub enum Report {
         /// How many since the last report.
         count: usize,
     },
+    /// A message that was sent at QoS 1 or 2 was not acknowledged in time and is given up.
+    Unacknowledged {
+        /// The client ID.
+        client: Arc<str>,
+        /// The message's topic.
+        topic: String,
+        /// Size of its packet.
+        bytes: usize,
+        /// How long it was waited for.
+        waited: Duration,
+        /// Why, most likely.
+        cause: &'static str,
+    },
     /// A second client with the same ID took the session over.
     TakenOver {
         /// The client ID.
         client: Arc<str>,
+    },
+    /// Two clients use one ID, most likely. Said once, and again after they were quiet for a
+    /// minute.
+    Rivals {
+        /// The client ID.
+        client: Arc<str>,
+        /// Where they come from: who was there, and who came.
+        addresses: [Option<SocketAddr>; 2],
     },
     /// A client was not let in.
     Refused {

@@ -11,6 +11,7 @@
 mod connect;
 mod effect;
 mod fan_out;
+mod notice;
 mod publish;
 mod review;
 mod sessions;
@@ -60,6 +61,11 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// Deliveries at QoS 1 and 2 in flight to one session.
     pub in_flight: u16,
+    /// How long a client may take to acknowledge a delivery before that is given up.
+    pub ack_timeout: Duration,
+    /// How long a client without keep alive may say nothing, `None` for ever. MQTT 5 clients are
+    /// told to say something in time.
+    pub idle: Option<Duration>,
     /// Sessions without a connection at most; the one that left first is forgotten for another.
     pub offline_sessions: usize,
     /// Retained messages at most.
@@ -80,6 +86,8 @@ impl Default for Limits {
             queue_messages: 100,
             queue_bytes: 64 * 1024,
             in_flight: 20,
+            ack_timeout: Duration::from_secs(60),
+            idle: None,
             offline_sessions: 1000,
             retained_messages: 10_000,
             retained_bytes: 1024 * 1024,
@@ -122,7 +130,7 @@ pub struct Hub {
     closing: HashMap<ConnectionId, VecDeque<Outgoing>>,
     subscriptions: Subscriptions,
     retained: Retained,
-    /// When something is due for a session without a connection.
+    /// When something is due for a session: its will, its end, an acknowledgement.
     timers: BTreeSet<(Instant, SessionId)>,
     /// Sessions without a connection, by when they lost it.
     offline: BTreeSet<(Instant, SessionId)>,
@@ -247,10 +255,15 @@ impl Hub {
             self.effects
                 .push_back(Effect::Report(Report::Dropped { client, count }));
         }
-        if let Link::Up(connection) = &mut own.link
-            && packet.is_none()
-        {
-            connection.awake = false;
+        let overdue_at = own.outbox.overdue_at(self.limits.ack_timeout);
+        if let Link::Up(connection) = &mut own.link {
+            connection.awake &= packet.is_some();
+            if connection.look_at.is_none()
+                && let Some(at) = overdue_at
+            {
+                connection.look_at = Some(at);
+                self.timers.insert((at, *session));
+            }
         }
         packet
     }
@@ -258,16 +271,19 @@ impl Hub {
     /// Returns how long the connection may stay silent, `None` for ever.
     pub fn silence(&self, id: ConnectionId) -> Option<Duration> {
         let session = self.sessions.get(*self.connections.get(&id)?)?;
-        let seconds = u64::from(session.connection()?.keep_alive);
-        (seconds > 0).then(|| Duration::from_millis(seconds * 1500))
+        match u64::from(session.connection()?.keep_alive) {
+            0 => self.limits.idle,
+            seconds => Some(Duration::from_millis(seconds * 1500)),
+        }
     }
 
-    /// Returns when to call [`Hub::handle_timeout`]: delayed wills and session expiry.
+    /// Returns when to call [`Hub::handle_timeout`]: delayed wills, session expiry, deliveries that
+    /// are not acknowledged.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Publishes delayed wills and forgets expired sessions.
+    /// Publishes delayed wills, forgets expired sessions, gives up deliveries.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((due, session)) = self.timers.first().copied() {
             if due > now {
@@ -276,6 +292,21 @@ impl Hub {
             self.timers.remove(&(due, session));
             self.time_out(session, now);
         }
+    }
+
+    /// Returns whether a client of this ID is connected.
+    pub fn is_connected(&self, client: &str) -> bool {
+        let session = self.sessions.find(client);
+        let session = session.and_then(|session| self.sessions.get(session));
+        session.is_some_and(|own| own.connection().is_some())
+    }
+
+    /// Reports to the owner: to the log, and to clients that may hear it.
+    fn report(&mut self, report: Report, now: Instant) {
+        if let Some(message) = notice::notice(&report) {
+            self.distribute(&message, None, now);
+        }
+        self.effects.push_back(Effect::Report(report));
     }
 
     fn last_packet(&mut self, id: ConnectionId) -> Option<Outgoing> {
@@ -303,7 +334,7 @@ impl Hub {
                 None
             }),
             Incoming::PubRec(id, code) => {
-                self.answer(session, |own| own.outbox.receive(id, code));
+                self.answer(session, |own| own.outbox.receive(id, code, now));
             }
             Incoming::PubRel(id, _) => self.answer(session, |own| {
                 Some(Outgoing::PubComp(id, own.inbox.release(id)))

@@ -6,8 +6,11 @@
 mod control;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
+pub(crate) mod rivalry;
+mod window;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,7 @@ use crate::core::subscriptions::Filter;
 pub(crate) use control::Control;
 use inbox::Inbox;
 use outbox::{Outbox, Terms};
+use rivalry::Rivalry;
 
 /// What one subscription may cost on average, see [`Filter::cost`]: bounds a session's memory.
 pub(crate) const MEAN_FILTER_COST: usize = 512;
@@ -57,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) control: Control,
     /// The client's Maximum Packet Size, as of its latest connection.
     pub(crate) maximum_packet: Option<usize>,
+    /// Who else wants it.
+    pub(crate) rivalry: Rivalry,
     /// The connection, or since when there is none.
     pub(crate) link: Link,
 }
@@ -90,10 +96,14 @@ pub(crate) struct Connection {
     pub(crate) keep_alive: u16,
     /// Session Expiry Interval as of CONNECT: 0 there may not become more (§3.14.2.2.2).
     pub(crate) connect_expiry: u32,
+    /// Where it comes from.
+    pub(crate) peer: Option<SocketAddr>,
     /// Deliveries at QoS 1 and 2 in flight at most.
     pub(crate) window: u16,
     /// The shell knows that there are packets to write.
     pub(crate) awake: bool,
+    /// When to look for deliveries that are not acknowledged, `None` if that is not planned.
+    pub(crate) look_at: Option<Instant>,
 }
 
 /// What is to happen to a session without a connection.

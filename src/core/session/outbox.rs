@@ -1,5 +1,5 @@
-//! What is sent to one client: a bounded queue, a window of unacknowledged deliveries, and
-//! retained messages on their way.
+//! What is sent to one client: a bounded queue, retained messages on their way, and the
+//! [`Window`] of what is not acknowledged.
 //!
 //! Order of service: what was unacknowledged when the session was resumed, retained messages of
 //! new subscriptions, the queue. A full queue gives up its oldest message at QoS 0, else its
@@ -7,13 +7,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::core::hub::Limits;
 use crate::core::message::{Message, Properties, QoS};
 use crate::core::packet::{Delivery, Outgoing, Version, reason};
 use crate::core::retained::{Cursor, Retained};
-use crate::core::topic::TopicFilter;
+use crate::core::topic::{Topic, TopicFilter};
+
+use super::window::{Again, Window};
 
 /// A message on its way to one client.
 #[derive(Clone, Debug)]
@@ -59,27 +61,18 @@ pub(crate) struct Outbox {
     at_most_once: usize,
     /// How many of the queue can expire.
     expiring: usize,
-    /// Sent and not finished, in the order first sent.
-    in_flight: VecDeque<InFlight>,
-    /// How many of those were sent over this connection: they come first.
-    sent: usize,
-    last_id: u16,
+    window: Window,
     replays: VecDeque<Replay>,
     drops: Drops,
 }
 
-#[derive(Debug)]
-struct InFlight {
-    packet_id: u16,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// PUBLISH was sent; PUBACK or PUBREC has to come.
-    Published(Outbound),
-    /// PUBREL was sent; PUBCOMP has to come.
-    Released,
+/// A message that its client did not acknowledge in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unacknowledged {
+    /// Its topic.
+    pub(crate) topic: Topic,
+    /// Size of its packet.
+    pub(crate) bytes: usize,
 }
 
 /// What was given up and not reported yet.
@@ -134,29 +127,20 @@ impl Outbox {
         for item in queue.into_iter().filter(|own| may_be_sent(&own.message)) {
             self.append(item);
         }
-        let (mut index, sent) = (0, self.sent);
-        self.in_flight.retain(|own| {
-            let keep = match &own.stage {
-                Stage::Published(item) => may_be_sent(&item.message),
-                Stage::Released => true,
-            };
-            self.sent -= usize::from(!keep && index < sent);
-            index += 1;
-            keep
-        });
+        self.window.retain(|item| may_be_sent(&item.message));
     }
 
     /// Prepares for a new connection: what is unacknowledged is sent again (MQTT-4.4.0-1).
     pub(crate) fn resume(&mut self) {
-        self.sent = 0;
+        self.window.resume();
     }
 
     /// Returns whether [`Outbox::next`] may have something.
     pub(crate) fn is_ready(&self, terms: &Terms) -> bool {
-        if self.sent < self.in_flight.len() {
-            return self.may_send_again(terms);
+        if self.window.is_behind() {
+            return self.window.next_again(terms.window).is_some();
         }
-        let open = self.in_flight.len() < terms.window;
+        let open = self.window.len() < terms.window;
         match (self.replays.front(), self.queue.front()) {
             (Some(replay), _) => open || replay.qos == QoS::AtMostOnce,
             (None, Some(item)) => open || item.qos == QoS::AtMostOnce,
@@ -171,13 +155,24 @@ impl Outbox {
         retained: &mut Retained,
         now: Instant,
     ) -> Option<Outgoing> {
-        while self.sent < self.in_flight.len() {
-            if !self.may_send_again(terms) {
-                return None;
-            }
-            if let Some(packet) = self.send_again(terms, now) {
-                return Some(packet);
-            }
+        while let Some(again) = self.window.next_again(terms.window) {
+            let packet = match again {
+                Again::Release(packet_id) => Outgoing::PubRel(packet_id, reason::SUCCESS),
+                Again::Publish(packet_id, item) => {
+                    let delivery = delivery(item.clone(), packet_id, true, terms.version, now);
+                    if is_too_large(&delivery, terms) {
+                        self.drops.count += 1;
+                        self.window.skip_again();
+                        continue;
+                    }
+                    Outgoing::Publish(delivery)
+                }
+            };
+            self.window.sent_again(now);
+            return Some(packet);
+        }
+        if self.window.is_behind() {
+            return None;
         }
         loop {
             if !self.is_ready(terms) {
@@ -199,40 +194,39 @@ impl Outbox {
 
     /// Takes in a PUBACK.
     pub(crate) fn acknowledge(&mut self, packet_id: u16) {
-        if let Some(index) = self.find(
-            packet_id,
-            |stage| matches!(stage, Stage::Published(item) if item.qos == QoS::AtLeastOnce),
-        ) {
-            self.finish(index);
-        }
+        self.window.acknowledge(packet_id);
     }
 
     /// Takes in a PUBREC. Returns the PUBREL to send, if any.
-    pub(crate) fn receive(&mut self, packet_id: u16, code: u8) -> Option<Outgoing> {
-        let index = self.find(packet_id, |stage| match stage {
-            Stage::Published(item) => item.qos == QoS::ExactlyOnce,
-            Stage::Released => true,
-        });
-        let Some(index) = index else {
-            // The client may be stuck with an exchange that this session knows nothing of.
-            let unknown = code < reason::UNSPECIFIED;
-            return unknown.then_some(Outgoing::PubRel(packet_id, reason::PACKET_ID_NOT_FOUND));
-        };
-        if code >= reason::UNSPECIFIED {
-            self.finish(index);
-            return None;
-        }
-        if let Some(own) = self.in_flight.get_mut(index) {
-            own.stage = Stage::Released;
-        }
-        Some(Outgoing::PubRel(packet_id, reason::SUCCESS))
+    pub(crate) fn receive(&mut self, packet_id: u16, code: u8, now: Instant) -> Option<Outgoing> {
+        self.window.receive(packet_id, code, now)
     }
 
     /// Takes in a PUBCOMP.
     pub(crate) fn complete(&mut self, packet_id: u16) {
-        if let Some(index) = self.find(packet_id, |stage| matches!(stage, Stage::Released)) {
-            self.finish(index);
-        }
+        self.window.complete(packet_id);
+    }
+
+    /// Returns when the client will have owed an acknowledgement for that long.
+    pub(crate) fn overdue_at(&self, patience: Duration) -> Option<Instant> {
+        self.window.waiting_since()?.checked_add(patience)
+    }
+
+    /// Gives up what the client has owed an acknowledgement for that long, and makes room for
+    /// what waits behind it. The messages are the caller's to report.
+    pub(crate) fn give_up(
+        &mut self,
+        patience: Duration,
+        version: Version,
+        now: Instant,
+    ) -> Vec<Unacknowledged> {
+        let given_up = std::iter::from_fn(|| self.window.give_up(patience, now));
+        let described = given_up.map(|item| Unacknowledged {
+            topic: item.message.topic.clone(),
+            bytes: delivery(item, 1, false, version, now).wire_bytes()
+                - usize::from(version != Version::V5),
+        });
+        described.collect()
     }
 
     /// Returns how many messages were dropped, when it is time to say so: at the first, then
@@ -261,7 +255,7 @@ impl Outbox {
     /// Returns how many messages wait, and how many are in flight.
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
-        (self.queue.len(), self.in_flight.len())
+        (self.queue.len(), self.window.len())
     }
 
     fn append(&mut self, item: Outbound) {
@@ -326,42 +320,16 @@ impl Outbox {
         })
     }
 
-    fn may_send_again(&self, terms: &Terms) -> bool {
-        let next = self.in_flight.get(self.sent);
-        self.sent < terms.window || next.is_some_and(|own| matches!(own.stage, Stage::Released))
-    }
-
-    fn send_again(&mut self, terms: &Terms, now: Instant) -> Option<Outgoing> {
-        let own = self.in_flight.get(self.sent)?;
-        let packet = match &own.stage {
-            Stage::Released => Outgoing::PubRel(own.packet_id, reason::SUCCESS),
-            Stage::Published(item) => {
-                let delivery = delivery(item.clone(), own.packet_id, true, terms.version, now);
-                if is_too_large(&delivery, terms) {
-                    self.drops.count += 1;
-                    self.in_flight.remove(self.sent);
-                    return None;
-                }
-                Outgoing::Publish(delivery)
-            }
-        };
-        self.sent += 1;
-        Some(packet)
-    }
-
     fn send(&mut self, item: Outbound, terms: &Terms, now: Instant) -> Option<Outgoing> {
         if item.qos == QoS::AtMostOnce {
             let delivery = delivery(item, 0, false, terms.version, now);
             return self.unless_too_large(delivery, terms);
         }
-        let packet_id = self.free_id()?;
+        let packet_id = self.window.free_id()?;
         let kept = item.clone();
         let delivery = delivery(item, packet_id, false, terms.version, now);
         let packet = self.unless_too_large(delivery, terms)?;
-        self.last_id = packet_id;
-        let stage = Stage::Published(kept);
-        self.in_flight.push_back(InFlight { packet_id, stage });
-        self.sent = self.in_flight.len();
+        self.window.push(packet_id, kept, now);
         Some(packet)
     }
 
@@ -371,26 +339,6 @@ impl Outbox {
             return None;
         }
         Some(Outgoing::Publish(delivery))
-    }
-
-    /// Returns an identifier that is not in use. There is one: the window is smaller than 65,535.
-    fn free_id(&self) -> Option<u16> {
-        let candidates = (0..=u16::MAX).map(|step| self.last_id.wrapping_add(step).wrapping_add(1));
-        let mut usable = candidates.filter(|id| *id != 0);
-        usable.find(|id| self.in_flight.iter().all(|own| own.packet_id != *id))
-    }
-
-    fn find(&self, packet_id: u16, fits: impl Fn(&Stage) -> bool) -> Option<usize> {
-        // What was not sent over this connection can't be acknowledged over it.
-        let sent = self.in_flight.iter().take(self.sent);
-        let mut sent = sent.enumerate();
-        let (index, own) = sent.find(|(_, own)| own.packet_id == packet_id)?;
-        fits(&own.stage).then_some(index)
-    }
-
-    fn finish(&mut self, index: usize) {
-        self.in_flight.remove(index);
-        self.sent -= 1;
     }
 }
 

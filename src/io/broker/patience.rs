@@ -89,7 +89,7 @@ impl Patience {
     fn limits(&self) -> [Option<(Instant, Ended, &'static str)>; 3] {
         [
             self.silence.map(|silence| {
-                let what = "no packet for 1.5 × its keep alive";
+                let what = "no packet for 1.5 × its keep alive, or the idle limit";
                 (self.last_packet + silence, Ended::KeepAlive, what)
             }),
             self.packet_begun.map(|begun| {

@@ -132,7 +132,13 @@ async fn enter(
             refuse(stream, connect.version, reason::SHUTTING_DOWN).await;
             None
         }
-        Ok(who) => {
+        Ok(mut who) => {
+            who.peer = Some(peer);
+            if shared.is_connected(&connect.client_id) {
+                // Its former connection may be closed already, and its task not know yet: no
+                // take-over then.
+                tokio::task::yield_now().await;
+            }
             debug!("{peer}: client `{}` connects", escape(&connect.client_id));
             Some(shared.with(|gateway, now| gateway.connect(connect, who, now)))
         }

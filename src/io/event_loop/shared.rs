@@ -127,6 +127,11 @@ impl Shared {
         self.gateway.borrow().hub.silence(id)
     }
 
+    /// Returns whether a client of this ID is connected.
+    pub(crate) fn is_connected(&self, client: &str) -> bool {
+        self.gateway.borrow().hub.is_connected(client)
+    }
+
     /// Returns who may connect, as of now.
     pub(crate) fn logins(&self) -> Rc<Logins> {
         Rc::clone(&self.logins.borrow())

@@ -142,13 +142,21 @@ impl Journal {
                 });
             }
             HubReport::TakenOver { client } => {
-                self.capped((Level::Info, "taken over", client), now, || {
+                self.capped((Level::Debug, "taken over", client), now, || {
                     format!(
-                        "client `{}` connected again while connected; if these are two nodes, give \
-                     each a client ID of its own",
+                        "client `{}` connected again while connected",
                         escape(client)
                     )
                 });
+            }
+            HubReport::Unacknowledged { client, .. } => {
+                self.counts.dropped = self.counts.dropped.saturating_add(1);
+                let text = || unacknowledged(report);
+                self.capped((Level::Warn, "unacknowledged", client), now, text);
+            }
+            HubReport::Rivals { client, addresses } => {
+                let text = || rivals(client, *addresses);
+                self.capped((Level::Warn, "rivals", client), now, text);
             }
             HubReport::RetainedFull { topic } => {
                 self.capped((Level::Warn, "retained", ""), now, || {
@@ -292,6 +300,40 @@ impl Journal {
             }
         }
     }
+}
+
+/// Says that a message was given up.
+fn unacknowledged(report: &HubReport) -> String {
+    let HubReport::Unacknowledged {
+        client,
+        topic,
+        bytes,
+        waited,
+        cause,
+    } = report
+    else {
+        return String::new();
+    };
+    format!(
+        "client `{}` did not acknowledge a message on `{}` ({bytes} bytes) in {waited:?}, which is \
+         given up; most likely {cause}",
+        escape(client),
+        escape(topic)
+    )
+}
+
+/// Says that two clients use one ID.
+fn rivals(client: &str, addresses: [Option<SocketAddr>; 2]) -> String {
+    let show = |address: Option<SocketAddr>| match address {
+        Some(address) => address.to_string(),
+        None => "somewhere".to_owned(),
+    };
+    let [there, came] = addresses.map(show);
+    format!(
+        "client ID `{}` is in use from {there} and from {came}; if these are two nodes, give each \
+         its own: the second is not let in while they throw each other out",
+        escape(client)
+    )
 }
 
 /// A failure as it stands in the log: `http.status 404 Not Found`.

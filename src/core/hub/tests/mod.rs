@@ -3,6 +3,7 @@
 mod connecting;
 mod delivering;
 mod publishing;
+mod quirks;
 mod random;
 mod review;
 mod subscribing;
@@ -228,6 +229,7 @@ fn identity(user: Option<&str>, publish: &[&str], subscribe: &[&str]) -> Identit
         }),
         reply_packet: None,
         owns_client_id: false,
+        peer: None,
     }
 }
 

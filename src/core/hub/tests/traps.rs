@@ -179,6 +179,8 @@ fn p11_limits_of_zero_make_a_broker_that_is_useless_and_alive() {
         queue_messages: 0,
         queue_bytes: 0,
         in_flight: 0,
+        ack_timeout: Duration::ZERO,
+        idle: Some(Duration::ZERO),
         offline_sessions: 0,
         retained_messages: 0,
         retained_bytes: 0,

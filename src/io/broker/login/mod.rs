@@ -252,6 +252,7 @@ impl Logins {
                     rules: Arc::clone(&user.rules),
                     reply_packet: user.reply_packet,
                     owns_client_id: false,
+                    peer: None,
                 };
                 Claim::User(identity, user.password.clone(), credentials)
             }
@@ -273,6 +274,7 @@ impl Logins {
             rules: Arc::clone(&self.anonymous_rules),
             reply_packet: None,
             owns_client_id: false,
+            peer: None,
         })
     }
 }
@@ -528,6 +530,7 @@ mod tests {
             rules: Arc::default(),
             reply_packet: None,
             owns_client_id: false,
+            peer: None,
         };
         let cases = [
             (Some("a"), "a-1", Ok(true)),

@@ -1,0 +1,189 @@
+//! What was sent to one client at QoS 1 and 2 and is not finished.
+//!
+//! Acknowledgements may come in any order. What a client does not acknowledge is given up after a
+//! time, for many libraries drop a packet that is too large for them without a word, and what is
+//! unacknowledged holds up everything behind it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::core::message::QoS;
+use crate::core::packet::{Outgoing, reason};
+
+use super::outbox::Outbound;
+
+/// Deliveries in the order first sent.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    in_flight: VecDeque<InFlight>,
+    /// How many of those were sent over this connection: they come first.
+    sent: usize,
+    last_id: u16,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    packet_id: u16,
+    stage: Stage,
+    /// When the last packet of the exchange was sent.
+    since: Instant,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// PUBLISH was sent; PUBACK or PUBREC has to come.
+    Published(Outbound),
+    /// PUBREL was sent; PUBCOMP has to come.
+    Released,
+}
+
+/// What is to be sent again to a client that came back.
+pub(super) enum Again<'w> {
+    /// A PUBLISH with its packet identifier.
+    Publish(u16, &'w Outbound),
+    /// A PUBREL for this packet identifier.
+    Release(u16),
+}
+
+impl Window {
+    /// Returns how many deliveries are unfinished.
+    pub(super) fn len(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Prepares for a new connection: what is unacknowledged is sent again (MQTT-4.4.0-1).
+    pub(super) fn resume(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Returns whether something of an earlier connection is still to be sent again.
+    pub(super) fn is_behind(&self) -> bool {
+        self.sent < self.in_flight.len()
+    }
+
+    /// Returns what is to be sent again next, if a window of this size lets it.
+    pub(super) fn next_again(&self, size: usize) -> Option<Again<'_>> {
+        let own = self.in_flight.get(self.sent)?;
+        match &own.stage {
+            Stage::Released => Some(Again::Release(own.packet_id)),
+            Stage::Published(item) if self.sent < size => Some(Again::Publish(own.packet_id, item)),
+            Stage::Published(_) => None,
+        }
+    }
+
+    /// Notes that what [`Window::next_again`] returned was sent.
+    pub(super) fn sent_again(&mut self, now: Instant) {
+        if let Some(own) = self.in_flight.get_mut(self.sent) {
+            own.since = now;
+            self.sent += 1;
+        }
+    }
+
+    /// Gives up what [`Window::next_again`] returned.
+    pub(super) fn skip_again(&mut self) {
+        self.in_flight.remove(self.sent);
+    }
+
+    /// Returns an identifier that is not in use. There is one: the window is smaller than 65,535.
+    pub(super) fn free_id(&self) -> Option<u16> {
+        let candidates = (0..=u16::MAX).map(|step| self.last_id.wrapping_add(step).wrapping_add(1));
+        let mut usable = candidates.filter(|id| *id != 0);
+        usable.find(|id| self.in_flight.iter().all(|own| own.packet_id != *id))
+    }
+
+    /// Adds what was sent for the first time.
+    pub(super) fn push(&mut self, packet_id: u16, item: Outbound, now: Instant) {
+        self.last_id = packet_id;
+        self.in_flight.push_back(InFlight {
+            packet_id,
+            stage: Stage::Published(item),
+            since: now,
+        });
+        self.sent = self.in_flight.len();
+    }
+
+    /// Forgets deliveries that may not be sent any more, and that the client does not have.
+    pub(super) fn retain(&mut self, may_be_sent: impl Fn(&Outbound) -> bool) {
+        let (mut index, sent) = (0, self.sent);
+        self.in_flight.retain(|own| {
+            let keep = match &own.stage {
+                Stage::Published(item) => may_be_sent(item),
+                Stage::Released => true,
+            };
+            self.sent -= usize::from(!keep && index < sent);
+            index += 1;
+            keep
+        });
+    }
+
+    /// Takes in a PUBACK.
+    pub(super) fn acknowledge(&mut self, packet_id: u16) {
+        if let Some(index) = self.find(
+            packet_id,
+            |stage| matches!(stage, Stage::Published(item) if item.qos == QoS::AtLeastOnce),
+        ) {
+            self.finish(index);
+        }
+    }
+
+    /// Takes in a PUBREC. Returns the PUBREL to send, if any.
+    pub(super) fn receive(&mut self, packet_id: u16, code: u8, now: Instant) -> Option<Outgoing> {
+        let index = self.find(packet_id, |stage| match stage {
+            Stage::Published(item) => item.qos == QoS::ExactlyOnce,
+            Stage::Released => true,
+        });
+        let Some(index) = index else {
+            // The client may be stuck with an exchange that this session knows nothing of.
+            let unknown = code < reason::UNSPECIFIED;
+            return unknown.then_some(Outgoing::PubRel(packet_id, reason::PACKET_ID_NOT_FOUND));
+        };
+        if code >= reason::UNSPECIFIED {
+            self.finish(index);
+            return None;
+        }
+        if let Some(own) = self.in_flight.get_mut(index) {
+            own.stage = Stage::Released;
+            own.since = now;
+        }
+        Some(Outgoing::PubRel(packet_id, reason::SUCCESS))
+    }
+
+    /// Takes in a PUBCOMP.
+    pub(super) fn complete(&mut self, packet_id: u16) {
+        if let Some(index) = self.find(packet_id, |stage| matches!(stage, Stage::Released)) {
+            self.finish(index);
+        }
+    }
+
+    /// Returns since when the client owes its oldest acknowledgement, `None` if it owes none.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let sent = self.in_flight.iter().take(self.sent);
+        sent.map(|own| own.since).min()
+    }
+
+    /// Takes out a message that was sent that long ago and has not been acknowledged. What the
+    /// client has and did not finish with PUBCOMP is forgotten on the way.
+    pub(super) fn give_up(&mut self, patience: Duration, now: Instant) -> Option<Outbound> {
+        loop {
+            let mut sent = self.in_flight.iter().take(self.sent);
+            let index = sent.position(|own| own.since + patience <= now)?;
+            self.sent -= 1;
+            if let Stage::Published(item) = self.in_flight.remove(index)?.stage {
+                return Some(item);
+            }
+        }
+    }
+
+    fn find(&self, packet_id: u16, fits: impl Fn(&Stage) -> bool) -> Option<usize> {
+        // What was not sent over this connection can't be acknowledged over it.
+        let sent = self.in_flight.iter().take(self.sent);
+        let mut sent = sent.enumerate();
+        let (index, own) = sent.find(|(_, own)| own.packet_id == packet_id)?;
+        fits(&own.stage).then_some(index)
+    }
+
+    fn finish(&mut self, index: usize) {
+        self.in_flight.remove(index);
+        self.sent -= 1;
+    }
+}
