@@ -131,9 +131,9 @@ codes! {
     TlsRevoked "tls.revoked" Handshake Peer "a certificate of the chain is on its issuer's revocation list";
     TlsRevocationUnknown "tls.revocation_unknown" Handshake Peer "revocation must be checked and could not be";
     TlsPinMismatch "tls.pin_mismatch" Handshake Peer "no key of the chain is one of the pinned ones";
-    TlsBadCertificate "tls.bad_certificate" Handshake Peer "malformed, for another use, a CA as leaf, or a constraint broken";
+    TlsBadCertificate "tls.bad_certificate" Handshake Peer "malformed, for another use, a signature or a constraint broken, or a CA as leaf";
     TlsWeak "tls.weak" Handshake Peer "a signature or key is too weak";
-    TlsProtocol "tls.protocol" Handshake Peer "no TLS version or cipher suite in common";
+    TlsProtocol "tls.protocol" Handshake Peer "no TLS version, cipher suite or signature algorithm in common";
     TlsClientCertificate "tls.client_certificate" Handshake Gateway "the server requires a client certificate or refused ours";
     TlsHandshake "tls.handshake" Handshake Peer "anything else in the handshake: closed, garbage, an alert";
     ClockUnset "clock.unset" Prepare Gateway "the gateway does not know the time yet, so no certificate can be judged";

@@ -32,7 +32,45 @@ pub(crate) fn cases() -> Vec<Case> {
     let (leaf_of_renewed, old) = renewed;
     let again = |first, second| leaf_of_renewed.clone().and(&[first, second]);
     let ended = format!("tls.expired - expired {}", today());
+    let aged = |why, from, until, told: &str| {
+        let root = Ca::root_with("aged root", |params| valid(params, from, until));
+        let ca = root.ca("aged ca");
+        Case::new(why, ca.leaf(&[HOST]).and(&[ca.der()]), root.pem(), told)
+    };
+    let replaced = {
+        // The owner trusts the old root and its successor.
+        let old = Ca::root_with("kept root", |params| valid(params, 2010, 2016));
+        let leaf = old.leaf(&[HOST]);
+        let new = old.renewed_by(&old, |params| valid(params, 2015, 2090));
+        let new = Identity {
+            chain: vec![new],
+            ..leaf.clone()
+        };
+        Case::new(
+            "a root that was renewed",
+            leaf,
+            old.pem() + &new.leaf_pem(),
+            told::OK,
+        )
+    };
     vec![
+        aged(
+            "expired root",
+            2010,
+            2016,
+            "tls.expired - root CN=aged root expired 2016-01-01",
+        ),
+        aged(
+            "root not yet valid",
+            2080,
+            2090,
+            "tls.not_yet_valid - root CN=aged root not valid before 2080-01-01",
+        ),
+        Case {
+            roots: past_root().pem() + &root.pem(),
+            ..case("another root has expired", leaf(2020, 2090), told::OK)
+        },
+        replaced,
         case("expired", leaf(2014, 2015), told::EXPIRED_2015),
         case(
             "expired intermediate",
@@ -105,4 +143,8 @@ pub(crate) fn cases() -> Vec<Case> {
             told::EXPIRED_2015,
         ),
     ]
+}
+
+fn past_root() -> Ca {
+    Ca::root_with("past root", |params| valid(params, 2010, 2016))
 }

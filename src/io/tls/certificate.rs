@@ -243,6 +243,14 @@ pub(crate) fn date(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// Returns a subject, DER without its outer tag, in words.
+pub(crate) fn name_of(subject: &[u8]) -> String {
+    match Name::from_der(&sequence(subject)) {
+        Ok(name) => common_name(&name),
+        Err(_) => "(a name that can not be read)".to_owned(),
+    }
+}
+
 fn common_name(name: &Name) -> String {
     match name.common_name() {
         Ok(Some(common)) => format!("CN={}", common.value()),

@@ -6,14 +6,13 @@ use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, version,
-};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, version};
 
 use crate::core::endpoint::{TlsVersion, Trust};
 use crate::io::clock;
 use crate::io::tls::certificate;
 use crate::io::tls::client_certificate::Own;
+use crate::io::tls::roots::Trusted;
 use crate::io::tls::sessions::Sessions;
 use crate::io::tls::verifier::Verifier;
 
@@ -22,7 +21,7 @@ use crate::io::tls::verifier::Verifier;
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
     sessions: Arc<Sessions>,
-    roots: Arc<RootCertStore>,
+    roots: Arc<Trusted>,
 }
 
 /// The facts of a completed handshake.
@@ -45,7 +44,7 @@ impl Client {
     ///
     /// # Errors
     /// Says what is wrong with roots or client certificate, and names the file.
-    pub(crate) fn new(trust: &Trust, roots: Arc<RootCertStore>) -> Result<Self, String> {
+    pub(crate) fn new(trust: &Trust, roots: Arc<Trusted>) -> Result<Self, String> {
         let provider = Arc::new(preferring_fast_suites());
         let verifier = Verifier::new(trust, Arc::clone(&roots), Arc::clone(&provider))?;
         let own = Own::read(trust.client_certificate.as_ref(), &provider)?;
@@ -85,7 +84,7 @@ impl Client {
     }
 
     /// Returns the roots it trusts.
-    pub(crate) fn roots(&self) -> &RootCertStore {
+    pub(crate) fn roots(&self) -> &Trusted {
         &self.roots
     }
 

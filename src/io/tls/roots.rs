@@ -2,7 +2,9 @@
 //!
 //! Reads and parses; whom an endpoint trusts is decided by its configuration.
 
+use std::fmt;
 use std::fs;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -11,50 +13,143 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::core::endpoint::Roots;
+use crate::io::tls::certificate::{self, Certificate, date};
+
+/// Trusted roots. WebPKI takes of a root no more than name and key, so its dates are kept here.
+#[derive(Debug)]
+pub(crate) struct Trusted {
+    store: Arc<RootCertStore>,
+    /// Begin and end of each root of the store, seconds since 1970; none for the compiled ones,
+    /// which come without.
+    lives: Vec<(u64, u64)>,
+}
+
+impl Deref for Trusted {
+    type Target = RootCertStore;
+
+    fn deref(&self) -> &RootCertStore {
+        &self.store
+    }
+}
+
+impl Trusted {
+    /// Takes those of the certificates that can be used as roots.
+    fn of(certificates: impl Iterator<Item = CertificateDer<'static>>) -> Self {
+        let (mut store, mut lives) = (RootCertStore::empty(), Vec::new());
+        for certificate in certificates {
+            let read = Certificate::read(&certificate);
+            if store.add(certificate).is_ok() {
+                lives.push(read.map_or((0, u64::MAX), |one| (one.not_before, one.not_after)));
+            }
+        }
+        Self {
+            store: Arc::new(store),
+            lives,
+        }
+    }
+
+    /// Returns the roots as WebPKI takes them.
+    pub(crate) fn store(&self) -> &Arc<RootCertStore> {
+        &self.store
+    }
+
+    /// Returns the roots that are valid at this time, in seconds since 1970; `None` if all are.
+    pub(crate) fn valid_at(&self, now: u64) -> Option<RootCertStore> {
+        let mut all = self.lives.iter();
+        if all.all(|life| is_within(*life, now)) {
+            return None;
+        }
+        let lives = self.lives.iter();
+        let valid = self.store.roots.iter().zip(lives);
+        let valid = valid.filter(|(_, life)| is_within(**life, now));
+        let roots = valid.map(|(root, _)| root.clone()).collect();
+        Some(RootCertStore { roots })
+    }
+
+    /// Returns why a chain is refused that needs a root which is not valid now.
+    pub(crate) fn outdated_issuer(&self, chain: &[Certificate], now: u64) -> Option<OutOfDate> {
+        let roots = self.store.roots.iter().zip(&self.lives);
+        let issued = |subject: &[u8]| chain.iter().any(|one| one.names_anchor(subject));
+        let mut outdated = roots.filter(|(_, life)| !is_within(**life, now));
+        let (root, (begin, end)) = outdated.find(|(root, _)| issued(&root.subject))?;
+        let ended = now > *end;
+        Some(OutOfDate {
+            name: certificate::name_of(&root.subject),
+            ended,
+            at: if ended { *end } else { *begin },
+        })
+    }
+}
+
+fn is_within((begin, end): (u64, u64), now: u64) -> bool {
+    (begin..=end).contains(&now)
+}
+
+/// The root that signed a chain is not valid at this time.
+#[derive(Debug)]
+pub(crate) struct OutOfDate {
+    name: String,
+    /// Whether it is over; else it is still to come.
+    pub(crate) ended: bool,
+    /// When it ended or begins, seconds since 1970.
+    at: u64,
+}
+
+impl fmt::Display for OutOfDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, date) = (&self.name, date(self.at));
+        match self.ended {
+            true => write!(f, "root {name} expired {date}"),
+            false => write!(f, "root {name} not valid before {date}"),
+        }
+    }
+}
+
+impl std::error::Error for OutOfDate {}
 
 /// Loads the roots of an endpoint.
 ///
 /// # Errors
 /// Names the file that cannot be read, holds no certificate, or holds a malformed one.
-pub(crate) fn load(roots: &Roots) -> Result<Arc<RootCertStore>, String> {
+pub(crate) fn load(roots: &Roots) -> Result<Arc<Trusted>, String> {
     match roots {
         Roots::Bundled => Ok(bundled()),
         Roots::System => system(),
-        Roots::None => Ok(Arc::new(RootCertStore::empty())),
+        Roots::None => Ok(Arc::new(Trusted::of(std::iter::empty()))),
         Roots::Files(files) => {
-            let mut store = RootCertStore::empty();
+            let mut certificates = Vec::new();
             for file in files {
-                add_file(&mut store, file)?;
+                add_file(&mut certificates, file)?;
             }
-            Ok(Arc::new(store))
+            Ok(Arc::new(Trusted::of(certificates.into_iter())))
         }
     }
 }
 
 /// Returns a store of one root, for tests.
 #[cfg(test)]
-pub(crate) fn only(root: &CertificateDer<'static>) -> Arc<RootCertStore> {
-    let mut store = RootCertStore::empty();
-    store.add(root.clone()).unwrap();
-    Arc::new(store)
+pub(crate) fn only(root: &CertificateDer<'static>) -> Arc<Trusted> {
+    Arc::new(Trusted::of(std::iter::once(root.clone())))
 }
 
 /// Mozilla's roots: one copy for all endpoints, made when the first needs it.
-fn bundled() -> Arc<RootCertStore> {
-    static BUNDLED: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let roots = || RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+fn bundled() -> Arc<Trusted> {
+    static BUNDLED: OnceLock<Arc<Trusted>> = OnceLock::new();
+    let roots = || Trusted {
+        store: Arc::new(RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        }),
+        lives: Vec::new(),
     };
     Arc::clone(BUNDLED.get_or_init(|| Arc::new(roots())))
 }
 
-fn system() -> Result<Arc<RootCertStore>, String> {
+fn system() -> Result<Arc<Trusted>, String> {
     let found = rustls_native_certs::load_native_certs();
-    let mut store = RootCertStore::empty();
     // Systems carry a few roots that no longer parse; they are worth nothing to us either.
-    store.add_parsable_certificates(found.certs);
-    if !store.is_empty() {
-        return Ok(Arc::new(store));
+    let roots = Trusted::of(found.certs.into_iter());
+    if !roots.is_empty() {
+        return Ok(Arc::new(roots));
     }
     let cause = match found.errors.first() {
         Some(error) => format!(": {error}"),
@@ -78,7 +173,7 @@ pub(super) fn read(what: &str, file: &Path) -> Result<Vec<u8>, String> {
     })
 }
 
-fn add_file(store: &mut RootCertStore, file: &Path) -> Result<(), String> {
+fn add_file(certificates: &mut Vec<CertificateDer<'static>>, file: &Path) -> Result<(), String> {
     let shown = file.display();
     let text = read("roots", file)?;
     let mut count = 0_usize;
@@ -86,7 +181,10 @@ fn add_file(store: &mut RootCertStore, file: &Path) -> Result<(), String> {
         count += 1;
         let malformed = || format!("roots file `{shown}`: certificate {count} is malformed");
         let certificate = certificate.map_err(|_| malformed())?;
-        store.add(certificate).map_err(|_| malformed())?;
+        // Tried here, where it is known which one it is.
+        let added = RootCertStore::empty().add(certificate.clone());
+        added.map_err(|_| malformed())?;
+        certificates.push(certificate);
     }
     if count == 0 {
         return Err(format!(

@@ -2,24 +2,25 @@
 //!
 //! WebPKI judges, but for a CA certificate as the server's own: that is accepted where it is
 //! itself one of the roots. What it accepts is looked at once more ([`strict`]), since it passes
-//! over key usages and the size of a server's own key. Pins come last, or stand in for all the
+//! over key usages, the size of a server's own key and the dates of roots. Pins come last, or stand in for all the
 //! rest. This keeps the chain for the reports, since rustls forgets one that was refused.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{
+    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
 use crate::core::endpoint::{Pin, Roots, Trust, Unchecked};
 use crate::io::tls::certificate::Certificate;
 use crate::io::tls::pins;
+use crate::io::tls::roots::Trusted;
 use crate::io::tls::strict;
 
 /// What WebPKI calls a CA certificate as the server's own; rustls has no name for it.
@@ -59,7 +60,7 @@ pub(super) fn note_asked(shown: bool) {
 pub(crate) struct Verifier {
     /// `None` where pins stand in for roots.
     webpki: Option<Arc<WebPkiServerVerifier>>,
-    roots: Arc<RootCertStore>,
+    roots: Arc<Trusted>,
     pins: Vec<Pin>,
     unchecked: Unchecked,
     provider: Arc<CryptoProvider>,
@@ -72,14 +73,14 @@ impl Verifier {
     /// Says so if there are no roots.
     pub(crate) fn new(
         trust: &Trust,
-        roots: Arc<RootCertStore>,
+        roots: Arc<Trusted>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, String> {
         let webpki = match trust.roots {
             Roots::None => None,
             Roots::Bundled | Roots::System | Roots::Files(_) => {
                 let builder = WebPkiServerVerifier::builder_with_provider(
-                    Arc::clone(&roots),
+                    Arc::clone(roots.store()),
                     Arc::clone(&provider),
                 );
                 Some(builder.build().map_err(|error| error.to_string())?)
@@ -107,11 +108,37 @@ impl Verifier {
         let issuers = strict::fit_issuers(intermediates);
         match webpki.verify_server_cert(leaf, &issuers, server, ocsp, now) {
             Err(error) if is_ca_as_leaf(&error) => self.judge_root(leaf, server, error)?,
-            verdict => verdict.map(drop)?,
+            verdict => verdict.map(|_| self.check_roots(leaf, &issuers, now))??,
         }
         strict::check_leaf(leaf)?;
         let chain = (leaf, issuers.as_slice());
         pins::check_path(&self.pins, &self.roots, chain, now, &self.provider)
+    }
+
+    /// Checks that an accepted chain has a way to a root that is valid at this time.
+    fn check_roots(
+        &self,
+        leaf: &CertificateDer<'_>,
+        issuers: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let Some(valid) = self.roots.valid_at(now.as_secs()) else {
+            return Ok(());
+        };
+        let accepted = self.provider.signature_verification_algorithms.all;
+        let parsed = ParsedCertificate::try_from(leaf)?;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &valid, issuers, now, accepted).map_err(
+            |error| {
+                let chain = std::iter::once(leaf).chain(issuers);
+                let chain: Vec<_> = chain.filter_map(|one| Certificate::read(one)).collect();
+                match self.roots.outdated_issuer(&chain, now.as_secs()) {
+                    Some(outdated) => {
+                        CertificateError::Other(OtherError(Arc::new(outdated))).into()
+                    }
+                    None => error,
+                }
+            },
+        )
     }
 
     /// Judges a CA certificate that the server shows as its own, as `openssl req -x509` makes

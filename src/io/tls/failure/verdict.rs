@@ -25,6 +25,7 @@ use crate::io::tls::certificate::{Certificate, date};
 use crate::io::tls::failure::{Shown, brief, words};
 use crate::io::tls::path::Path;
 use crate::io::tls::pins::PinMismatch;
+use crate::io::tls::roots::OutOfDate;
 use crate::io::tls::verifier::{CA_AS_LEAF, KeyNotProven};
 
 type Verdict = (Code, String);
@@ -345,6 +346,14 @@ fn time(error: &CertificateError) -> Option<Verdict> {
             Code::TlsNotYetValid,
             format!("not valid before {}", date(not_before.as_secs())),
         ),
+        CertificateError::Other(other) => {
+            let root = other.0.downcast_ref::<OutOfDate>()?;
+            let code = match root.ended {
+                true => Code::TlsExpired,
+                false => Code::TlsNotYetValid,
+            };
+            (code, root.to_string())
+        }
         _ => return None,
     })
 }
