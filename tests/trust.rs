@@ -1,12 +1,10 @@
-//! Whom an endpoint trusts beyond its roots, through the whole bridge: pins and client
-//! certificates.
+//! Whom an endpoint trusts beyond its roots, through the whole bridge: pins, client certificates,
+//! revocation lists; and that no kept connection or session outlives a change of it.
 
 #![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
 
 #[path = "support/certificates.rs"]
 mod certificates;
-#[path = "support/codes.rs"]
-mod codes;
 #[path = "support/https.rs"]
 mod https;
 #[path = "support/mqtt.rs"]
@@ -15,12 +13,16 @@ mod mqtt;
 mod nodes;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use certificates::{
-    Authority, Identity, TemporaryFile, pin, self_signed, self_signed_expired, self_signed_named,
+    Authority, DAY, Identity, TemporaryFile, list_pem, pin, self_signed, self_signed_expired,
+    self_signed_named,
 };
-use https::{Script, Server};
+use https::{PATIENCE, Script, Server, response};
+use mqtt_https_bridge::core::outcome::Code;
 use nodes::{HOST, Plan, ask, in_parallel, local, url};
 
 /// A key that nobody has.
@@ -198,9 +200,7 @@ fn pins_are_required_beside_roots_and_stand_in_for_them() {
             &found(&plain),
         ),
     ]);
-    for code in codes::texts(codes::TRUST) {
-        assert!(codes.contains(code), "{code}");
-    }
+    assert!(codes.contains(Code::TlsPinMismatch.as_str()));
 }
 
 /// Lines of an endpoint that trusts a root and shows a certificate of its own.
@@ -294,4 +294,370 @@ fn a_client_certificate_that_can_not_be_used_is_told_at_the_start() {
         let error = error.replace(&key.path().display().to_string(), "KEY");
         assert_eq!(error, format!("endpoint `site`: {what}"));
     }
+}
+
+/// Lines of an endpoint that asks these lists.
+fn listed(root: &TemporaryFile, lists: &[&TemporaryFile], policy: &str) -> String {
+    let lists: Vec<_> = lists
+        .iter()
+        .map(|list| list.path().display().to_string())
+        .collect();
+    format!(
+        "{}crl = {lists:?}\nrevocation = \"{policy}\"\n",
+        local(root)
+    )
+}
+
+fn list_file(der: &[u8]) -> TemporaryFile {
+    TemporaryFile::new("list.pem", list_pem(der).as_bytes())
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn revocation_is_looked_up_in_lists() {
+    let us = Authority::new("test");
+    let root = us.root_file();
+    let (good, bad) = (us.good(&[HOST]), us.good(&[HOST]));
+    let leaves = list_file(&us.list(&[&bad], DAY));
+    let der = TemporaryFile::new("list.crl", &us.list(&[&bad], DAY));
+    let old = list_file(&us.old_list(&[&bad]));
+    let issuers = list_file(&us.root_list(false));
+    let revoking_issuers = list_file(&us.root_list(true));
+    let forged = list_file(&Authority::new("test").list(&[&good], DAY));
+    let both = TemporaryFile::new(
+        "lists.pem",
+        format!(
+            "{}{}",
+            list_pem(&us.list(&[&bad], DAY)),
+            list_pem(&us.root_list(false))
+        )
+        .as_bytes(),
+    );
+    let case = |why, identity: &Identity, lists: &[&TemporaryFile], policy, told: &str| Case {
+        why,
+        identity: identity.clone(),
+        lines: listed(&root, lists, policy),
+        told: told.to_owned(),
+    };
+    let revoked = "error: tls.revoked - revoked by its issuer";
+    let unknown = |why: &str| format!("error: tls.revocation_unknown - {why}");
+    let (uncovered, outdated, unsigned) = (
+        unknown("no revocation list covers it"),
+        unknown("the revocation list was valid until 2024-11-23"),
+        unknown("the revocation list can not be used: bad signature"),
+    );
+    let codes = judge(&[
+        case("not on the list", &good, &[&leaves], "check", OK),
+        case("on the list", &bad, &[&leaves], "check", revoked),
+        case("on the list in DER", &bad, &[&der], "check", revoked),
+        case("nobody looks", &bad, &[&leaves], "off", OK),
+        case("no list of its issuer", &bad, &[&issuers], "check", OK),
+        case("not on an old list", &good, &[&old], "check", OK),
+        case("on an old list", &bad, &[&old], "check", revoked),
+        case(
+            "a newer list counts",
+            &good,
+            &[&old, &leaves, &issuers],
+            "require",
+            OK,
+        ),
+        case(
+            "the issuer is on a list",
+            &good,
+            &[&revoking_issuers],
+            "check",
+            revoked,
+        ),
+        case(
+            "a list that its issuer did not sign",
+            &good,
+            &[&forged],
+            "check",
+            OK,
+        ),
+        case(
+            "lists of all issuers",
+            &good,
+            &[&leaves, &issuers],
+            "require",
+            OK,
+        ),
+        case("all lists in a file", &good, &[&both], "require", OK),
+        case("on one of them", &bad, &[&both], "require", revoked),
+        case("none of the root", &good, &[&leaves], "require", &uncovered),
+        case(
+            "none of the intermediate",
+            &good,
+            &[&issuers],
+            "require",
+            &uncovered,
+        ),
+        case(
+            "old and required",
+            &good,
+            &[&old, &issuers],
+            "require",
+            &outdated,
+        ),
+        case(
+            "revoked by an old list",
+            &bad,
+            &[&old, &issuers],
+            "require",
+            &outdated,
+        ),
+        case(
+            "forged and required",
+            &good,
+            &[&forged, &issuers],
+            "require",
+            &unsigned,
+        ),
+        case(
+            "expired comes first",
+            &us.expired(&[HOST]),
+            &[&issuers],
+            "require",
+            "error: tls.expired - expired 2015-04-12",
+        ),
+        case(
+            "unknown comes before the name",
+            &us.good(&["a.example"]),
+            &[&issuers],
+            "require",
+            &uncovered,
+        ),
+        case(
+            "the name comes last",
+            &us.good(&["a.example"]),
+            &[&both],
+            "require",
+            "error: tls.wrong_name - for a.example, not for site.example",
+        ),
+    ]);
+    for code in [Code::TlsRevoked, Code::TlsRevocationUnknown] {
+        assert!(codes.contains(code.as_str()), "{code:?}");
+    }
+}
+
+#[test]
+fn revocation_lists_that_can_not_be_used_are_told_at_the_start() {
+    let root = Authority::new("test").root_file();
+    for contents in [
+        "no list",
+        "-----BEGIN X509 CRL-----\nMAMBAQ==\n-----END X509 CRL-----\n",
+        "0\u{3}\u{1}",
+    ] {
+        let file = TemporaryFile::new("list.pem", contents.as_bytes());
+        let mut plan = Plan::new();
+        plan.endpoint(
+            "site",
+            "https://site.example",
+            &listed(&root, &[&file], "check"),
+        )
+        .route("door", "site", "");
+        let error = plan.try_start().err().unwrap().to_string();
+        let shown = file.path().display();
+        let what = "holds no revocation list; expected DER, or PEM with BEGIN X509 CRL";
+        assert_eq!(error, format!("endpoint `site`: crl file `{shown}` {what}"));
+    }
+}
+
+/// How a server keeps what it knows of a client from one request to the next.
+#[derive(Clone, Copy, Debug)]
+enum Kept {
+    Connection,
+    Session,
+}
+
+impl Kept {
+    fn all() -> Vec<(Self, Script)> {
+        let closing = || Script::bytes(response("200 OK", &[("connection", "close")], b"ok"));
+        vec![
+            (Self::Connection, Script::fixed("200 OK", "ok").tls12()),
+            (Self::Connection, Script::fixed("200 OK", "ok").tls13()),
+            (Self::Session, closing().tls12()),
+            (Self::Session, closing().tls13()),
+        ]
+    }
+
+    /// Asks twice, and sees that the second request goes over what the first has left.
+    fn warm_up(self, address: SocketAddr, server: &Server) {
+        for _ in 0..2 {
+            assert_eq!(ask(address, "kitchen", "door", b"").to_string(), "ok: ok");
+        }
+        let counts = server.counts();
+        let expected = match self {
+            Self::Connection => (1, 1, 0),
+            Self::Session => (2, 1, 1),
+        };
+        let handshakes = (counts.connections, counts.full, counts.resumed);
+        assert_eq!(handshakes, expected, "{self:?}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "every wait has a limit")]
+/// Asks until it is told something else than `ok`, and returns that.
+#[track_caller]
+fn ask_until_refused(address: SocketAddr) -> String {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE + SOON {
+        let reply = ask(address, "kitchen", "door", b"");
+        if reply.outcome != "ok" {
+            return reply.to_string();
+        }
+    }
+    panic!("it is still accepted");
+}
+
+/// Keeps a connection or session, makes the change, and expects that it is refused soon.
+fn outlived_by_nothing(
+    authority: &Authority,
+    lines: impl Fn() -> String,
+    change: impl Fn(&Identity),
+    told: &str,
+) {
+    for (kept, script) in Kept::all() {
+        let identity = authority.good(&[HOST]);
+        let server = Server::start(&identity, script);
+        let broker = Plan::new()
+            .endpoint("site", &url(server.port()), &lines())
+            .route("door", "site", "")
+            .start();
+        kept.warm_up(broker.address, &server);
+        change(&identity);
+        assert_eq!(ask_until_refused(broker.address), told, "{kept:?}");
+    }
+}
+
+#[test]
+fn nothing_outlives_a_root_that_is_taken_away() {
+    let (us, others) = (Authority::new("test"), Authority::new("other"));
+    let root = us.root_file();
+    outlived_by_nothing(
+        &us,
+        || {
+            root.replace(us.root_pem().as_bytes());
+            local(&root)
+        },
+        |_| root.replace(others.root_pem().as_bytes()),
+        "error: tls.unknown_issuer - issuer not known: CN=test root",
+    );
+}
+
+#[test]
+fn nothing_outlives_a_revocation() {
+    let us = Authority::new("test");
+    let root = us.root_file();
+    let list = list_file(&us.list(&[], DAY));
+    outlived_by_nothing(
+        &us,
+        || listed(&root, &[&list], "check"),
+        |identity| list.replace(&us.list(&[identity], DAY)),
+        "error: tls.revoked - revoked by its issuer",
+    );
+}
+
+#[test]
+fn nothing_outlives_a_client_certificate() {
+    let (us, them) = (Authority::new("test"), Authority::new("other"));
+    let root = us.root_file();
+    for script in [
+        Script::fixed("200 OK", "ok").tls12(),
+        Script::fixed("200 OK", "ok").tls13(),
+    ] {
+        let (old, new) = (us.for_clients(&["gateway"]), them.for_clients(&["gateway"]));
+        let chain = TemporaryFile::new("own.pem", old.chain_pem().as_bytes());
+        let key = TemporaryFile::new("own.key", old.key_pem().as_bytes());
+        let server = Server::start(&us.good(&[HOST]), script.requiring_client_certificate(&us));
+        let broker = Plan::new()
+            .endpoint("site", &url(server.port()), &showing(&root, &chain, &key))
+            .route("door", "site", "")
+            .start();
+        Kept::Connection.warm_up(broker.address, &server);
+        // For a moment the two do not belong together, which changes nothing.
+        chain.replace(new.chain_pem().as_bytes());
+        key.replace(new.key_pem().as_bytes());
+        assert_eq!(
+            ask_until_refused(broker.address),
+            "error: tls.client_certificate - the server refused ours with alert unknown ca"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_becomes_unusable_changes_nothing() {
+    let us = Authority::new("test");
+    let root = us.root_file();
+    let server = Server::start(&us.good(&[HOST]), Script::echo());
+    let mut plan = Plan::new();
+    plan.endpoint("site", &url(server.port()), &local(&root))
+        .route("door", "site", "");
+    let program = plan.start_program(&[]);
+    assert_eq!(ask(program.address, "kitchen", "door", b"").to_string(), OK);
+    root.replace(b"half a fi");
+    let line = program.wait_for_line("endpoint `site`: roots file");
+    assert!(
+        line.ends_with("until then it trusts and shows what it did before"),
+        "{line}"
+    );
+    assert_eq!(ask(program.address, "kitchen", "door", b"").to_string(), OK);
+    root.replace(us.root_pem().as_bytes());
+    program.wait_for_line("endpoint `site`: what it trusts or shows was read anew");
+    assert_eq!(ask(program.address, "kitchen", "door", b"").to_string(), OK);
+    assert_eq!(server.counts().full, 2);
+    program.stop();
+}
+
+/// Long enough for two requests on a busy machine.
+const SOON: Duration = Duration::from_secs(6);
+
+/// Keeps a connection or session of a server that `start` starts with the lines of its endpoint,
+/// and expects that it is refused soon.
+fn ends_by_itself(start: impl Fn(Script) -> (Server, String) + Sync, told: &str) {
+    in_parallel(&Kept::all(), |(kept, script)| {
+        let (server, lines) = start(script.clone());
+        let broker = Plan::new()
+            .endpoint("site", &url(server.port()), &lines)
+            .route("door", "site", "")
+            .start();
+        kept.warm_up(broker.address, &server);
+        let heard = ask_until_refused(broker.address);
+        match heard.starts_with(told) {
+            true => Ok(()),
+            false => Err(format!("{kept:?}: {heard}")),
+        }
+    });
+}
+
+#[test]
+fn nothing_outlives_the_end_of_its_certificate() {
+    let us = Authority::new("test");
+    let root = us.root_file();
+    ends_by_itself(
+        |script| {
+            (
+                Server::start(&us.ending(&[HOST], SOON), script),
+                local(&root),
+            )
+        },
+        "error: tls.expired - expired 20",
+    );
+}
+
+#[test]
+fn nothing_outlives_a_list_that_is_required() {
+    let us = Authority::new("test");
+    let root = us.root_file();
+    let issuers = list_file(&us.root_list(false));
+    let lists = Mutex::new(Vec::new());
+    ends_by_itself(
+        |script| {
+            let leaves = list_file(&us.list(&[], SOON));
+            let lines = listed(&root, &[&leaves, &issuers], "require");
+            lists.lock().unwrap().push(leaves);
+            (Server::start(&us.good(&[HOST]), script), lines)
+        },
+        "error: tls.revocation_unknown - the revocation list was valid until 20",
+    );
 }

@@ -12,7 +12,9 @@ use crate::cli::{Streams, load};
 use crate::config::{Anonymous, Config, escape, is_network, show_duration, show_size};
 use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
-use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Roots, TlsVersion, Trust};
+use crate::core::endpoint::{
+    Endpoint, IpVersions, Lists, Redirects, Revocation, Roots, TlsVersion, Trust,
+};
 use crate::core::message::{Message, QoS};
 use crate::core::reply::{Form, Oversize};
 use crate::core::route::Route;
@@ -243,6 +245,7 @@ fn describe_endpoint(endpoint: &Endpoint) -> Vec<String> {
     };
     details.push(format!("trusts {roots}; {tls}"));
     details.extend(describe_pins(&endpoint.trust));
+    details.extend(describe_lists(&endpoint.trust));
     if let Some(own) = &endpoint.trust.client_certificate {
         details.push(format!("shows {} if asked", own.chain.display()));
     }
@@ -289,6 +292,21 @@ fn describe_pins(trust: &Trust) -> Option<String> {
         None => format!("{whose} one of {pins}"),
         Some(what) => format!("{whose} one of {pins}; NOT CHECKED: {what}"),
     })
+}
+
+fn describe_lists(trust: &Trust) -> Option<String> {
+    let what = match trust.revocation {
+        Revocation::Off => return None,
+        Revocation::Check => "refuses what is revoked by",
+        Revocation::Require => "refuses what is not shown to be unrevoked by",
+    };
+    match &trust.lists {
+        Lists::None => None,
+        Lists::Files(files) => {
+            let names: Vec<_> = files.iter().map(|it| it.display().to_string()).collect();
+            Some(format!("{what} {}", names.join(", ")))
+        }
+    }
 }
 
 fn describe_route(route: &Route) -> Vec<String> {

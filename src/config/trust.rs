@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::core::endpoint::{
-    ClientCertificate, Pin, Redirects, Roots, TlsVersion, Trust, Unchecked,
+    ClientCertificate, Lists, Pin, Redirects, Revocation, Roots, TlsVersion, Trust, Unchecked,
 };
 
 use super::secrets::{io_cause, warn_if_exposed};
@@ -23,6 +23,8 @@ const PIN: &str = "sha256/";
 #[derive(Clone, Default)]
 pub(super) struct Trusted {
     roots: Option<Roots>,
+    revocation: Option<At<Revocation>>,
+    lists: Option<Lists>,
     min_tls: Option<TlsVersion>,
 }
 
@@ -30,8 +32,15 @@ impl Trusted {
     /// Reads the keys; relative paths start at `directory`.
     pub(super) fn read(section: &Section<'_>, directory: &Path) -> Self {
         let tls = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+        let revocation = [
+            ("off", Revocation::Off),
+            ("check", Revocation::Check),
+            ("require", Revocation::Require),
+        ];
         Self {
             roots: read_roots(section, directory),
+            revocation: section.choice("revocation", &revocation),
+            lists: read_lists(section, directory),
             min_tls: section.choice("min_tls", &tls).map(|at| at.value),
         }
     }
@@ -40,6 +49,8 @@ impl Trusted {
     pub(super) fn or(self, general: &Self) -> Self {
         Self {
             roots: self.roots.or_else(|| general.roots.clone()),
+            revocation: self.revocation.or_else(|| general.revocation.clone()),
+            lists: self.lists.or_else(|| general.lists.clone()),
             min_tls: self.min_tls.or(general.min_tls),
         }
     }
@@ -68,10 +79,24 @@ pub(super) fn read(
         section.report.error(&section.origin_of("roots"), text);
     }
     let unchecked = read_unchecked(section, &roots);
+    let lists = trusted.lists.unwrap_or_default();
+    let revocation = match (trusted.revocation, &lists) {
+        (Some(policy), Lists::None) if policy.value != Revocation::Off => {
+            let text = "revocation is to be checked and no list says what is revoked; name some \
+                        with `crl = [\"…\"]`";
+            section.report.error(&policy.origin, text);
+            Revocation::Off
+        }
+        (Some(policy), _) => policy.value,
+        (None, Lists::None) => Revocation::Off,
+        (None, Lists::Files(_)) => Revocation::Check,
+    };
     Trust {
         roots,
         pins,
         unchecked,
+        revocation,
+        lists,
         min_tls: trusted.min_tls.unwrap_or_default(),
         client_certificate: read_client_certificate(section, directory, circumstances),
     }
@@ -128,6 +153,16 @@ fn readable(
         section.report.error(&file.origin, text);
     });
     (path, found.ok())
+}
+
+fn read_lists(section: &Section<'_>, directory: &Path) -> Option<Lists> {
+    let files = section.texts("crl", "[\"list.pem\"]")?;
+    if files.is_empty() {
+        let text = "crl is empty; name a file with a revocation list or remove it";
+        section.report.error(&section.origin_of("crl"), text);
+    }
+    let read = |file: &At<String>| readable(section, directory, "crl", file).0;
+    Some(Lists::Files(files.iter().map(read).collect()))
 }
 
 fn read_pins(section: &Section<'_>) -> Vec<Pin> {

@@ -1,7 +1,7 @@
 //! One HTTPS destination: where it is, whom it trusts, how much it may be asked at once.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// An `[endpoint.<name>]` after validation. The request itself is rendered by the route.
@@ -53,10 +53,50 @@ pub struct Trust {
     pub pins: Vec<Pin>,
     /// What is not looked at where a pin is all there is; only with [`Roots::None`].
     pub unchecked: Unchecked,
+    /// Whether certificates may be revoked; not looked at with [`Roots::None`].
+    pub revocation: Revocation,
+    /// Where revocation lists come from.
+    pub lists: Lists,
     /// The lowest TLS version to accept.
     pub min_tls: TlsVersion,
     /// What the gateway shows to servers that ask who it is.
     pub client_certificate: Option<ClientCertificate>,
+}
+
+/// Whether certificates may be revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Revocation {
+    /// It is not looked at.
+    #[default]
+    Off,
+    /// Not as far as a list says so.
+    Check,
+    /// Not, and a list that is up to date has to say so for each certificate of the chain.
+    Require,
+}
+
+/// Where revocation lists come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Lists {
+    /// Nowhere.
+    #[default]
+    None,
+    /// These files, PEM or DER.
+    Files(Vec<PathBuf>),
+}
+
+impl Trust {
+    /// Returns the files that it is made of, besides those of its roots.
+    pub fn files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> = Vec::new();
+        if let Lists::Files(lists) = &self.lists {
+            files.extend(lists.iter().map(PathBuf::as_path));
+        }
+        if let Some(own) = &self.client_certificate {
+            files.extend([own.chain.as_path(), own.key.as_path()]);
+        }
+        files
+    }
 }
 
 /// SHA-256 of a public key with its algorithm: the pin of RFC 7469 §2.4.

@@ -9,5 +9,6 @@ pub(crate) mod log;
 pub(crate) mod password;
 pub(crate) mod signal;
 pub(crate) mod tls;
+pub(crate) mod trust_watch;
 pub(crate) mod users_watch;
 pub(crate) mod watch;

@@ -14,11 +14,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CustomExtension, DnType,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    NameConstraints, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,
+    CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, NameConstraints, RevokedCertParams, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -157,6 +158,34 @@ impl Authority {
         params.not_before = date_time_ymd(2100, 1, 10);
         params.not_after = date_time_ymd(2101, 1, 10);
         self.leaf(&params)
+    }
+
+    /// A leaf that ends this long from now.
+    pub(crate) fn ending(&self, names: &[&str], left: Duration) -> Identity {
+        let mut params = leaf_params(names);
+        params.not_after = date_time_ymd(1970, 1, 1) + from_now(left);
+        self.leaf(&params)
+    }
+
+    /// A list of the intermediate with the leaves that it revokes, until this long from now.
+    pub(crate) fn list(&self, revoked: &[&Identity], left: Duration) -> Vec<u8> {
+        let leaves = revoked.iter().map(|identity| &identity.chain[0]);
+        let issuer = Issuer::from_params(&self.intermediate_params, &self.intermediate_key);
+        list(leaves, &issuer, from_now(left))
+    }
+
+    /// The same, out of date since 2024-11-23.
+    pub(crate) fn old_list(&self, revoked: &[&Identity]) -> Vec<u8> {
+        let leaves = revoked.iter().map(|identity| &identity.chain[0]);
+        let issuer = Issuer::from_params(&self.intermediate_params, &self.intermediate_key);
+        list(leaves, &issuer, Duration::from_secs(1_732_320_000))
+    }
+
+    /// A list of the root, which revokes the intermediate or nothing.
+    pub(crate) fn root_list(&self, revokes: bool) -> Vec<u8> {
+        let intermediate = revokes.then(|| self.intermediate.der());
+        let issuer = Issuer::from_params(&self.root_params, &self.root_key);
+        list(intermediate.into_iter(), &issuer, from_now(DAY))
     }
 
     /// A leaf without any name.
@@ -312,6 +341,56 @@ fn self_signed_from(
     Identity::new(vec![certificate.der().clone()], &key)
 }
 
+/// One day.
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
+/// A time since 1970.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "certificates end soon after now; benchmarks have another list of lints"
+)]
+fn from_now(left: Duration) -> Duration {
+    let now = std::time::SystemTime::now();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+    Duration::from_secs(now.as_secs()) + left
+}
+
+fn list<'c>(
+    revoked: impl Iterator<Item = &'c CertificateDer<'static>>,
+    issuer: &Issuer<'_, &KeyPair>,
+    next_update: Duration,
+) -> Vec<u8> {
+    use x509_cert::der::Decode;
+    let revoked_certs = revoked.map(|der| {
+        let read = x509_cert::Certificate::from_der(der).unwrap();
+        RevokedCertParams {
+            serial_number: read
+                .tbs_certificate()
+                .serial_number()
+                .as_bytes()
+                .to_vec()
+                .into(),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        }
+    });
+    let params = CertificateRevocationListParams {
+        this_update: date_time_ymd(2024, 1, 1),
+        next_update: date_time_ymd(1970, 1, 1) + next_update,
+        crl_number: 1_u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: revoked_certs.collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(issuer).unwrap().der().to_vec()
+}
+
+/// A list as PEM.
+pub(crate) fn list_pem(der: &[u8]) -> String {
+    pem("X509 CRL", der)
+}
+
 fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.remove(DnType::CommonName);
@@ -368,6 +447,13 @@ impl TemporaryFile {
         let path = directory.join(name);
         fs::write(&path, contents).unwrap();
         Self { directory, path }
+    }
+
+    /// Replaces the file, so that it is never seen half written.
+    pub(crate) fn replace(&self, contents: &[u8]) {
+        let new = self.directory.join("new");
+        fs::write(&new, contents).unwrap();
+        fs::rename(&new, &self.path).unwrap();
     }
 
     /// Where it is.

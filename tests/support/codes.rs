@@ -25,7 +25,11 @@ pub(crate) const TLS: &[Code] = &[
 ];
 
 /// What `tests/trust.rs` produces beside those.
-pub(crate) const TRUST: &[Code] = &[Code::TlsPinMismatch];
+pub(crate) const TRUST: &[Code] = &[
+    Code::TlsRevoked,
+    Code::TlsRevocationUnknown,
+    Code::TlsPinMismatch,
+];
 
 /// What `tests/faults.rs` produces.
 pub(crate) const FAULTS: &[Code] = &[
@@ -56,8 +60,6 @@ pub(crate) const RESOLVER: &[Code] = &[Code::DnsFailed, Code::TimeoutDns];
 
 /// What nothing can produce yet, with the function that will.
 pub(crate) const LATER: &[(Code, &str)] = &[
-    (Code::TlsRevoked, "revocation lists"),
-    (Code::TlsRevocationUnknown, "revocation lists"),
     (Code::ClockUnset, "the synchronised clock"),
     (Code::BridgeRateLimited, "rates"),
     (Code::BridgePaused, "circuits"),

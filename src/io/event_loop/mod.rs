@@ -34,6 +34,7 @@ use crate::io::broker::login::Logins;
 use crate::io::http::workers::{OnFinished, Workers};
 use crate::io::password;
 use crate::io::signal::Shutdown;
+use crate::io::trust_watch::TrustWatch;
 use crate::io::users_watch::UsersWatch;
 
 /// How long closing sessions may take to write their last packets.
@@ -55,6 +56,7 @@ pub(crate) async fn run(
         // An error means that the loop is gone, and with it whoever wanted the outcome.
         let _ = sender.send(Finished { id, outcome });
     });
+    let trust = TrustWatch::stamps(&config.endpoints);
     let workers = Workers::new(&config.endpoints, done).map_err(RunError::Endpoint)?;
     let routes = &config.routes.routes;
     let reserved = routes.iter().map(|route| route.reply.filter()).collect();
@@ -65,6 +67,7 @@ pub(crate) async fn run(
         boot()?,
     );
     let logins = Logins::new(&config.broker, config.users);
+    let trust = TrustWatch::new(workers.trusting(), &trust);
     let gateway = Gateway::new(hub, bridge, workers);
     let shared = Rc::new(Shared::new(gateway, logins, &config.broker));
 
@@ -73,6 +76,7 @@ pub(crate) async fn run(
     announce(&config.endpoints, &config.routes, &shared);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
     tokio::task::spawn_local(watch(Rc::clone(&shared)));
+    tokio::task::spawn_local(trust.follow());
     let users = UsersWatch::new(config.users_reader);
     let listening = tokio::task::spawn_local(keep(users, doors, Rc::clone(&shared)));
     ready(&addresses);

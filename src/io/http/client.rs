@@ -4,6 +4,7 @@
 //! connection has swallowed. Whether to try again later is not decided here.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -45,9 +46,15 @@ const OUR_FIELDS: &[&str] = &[
 #[derive(Debug)]
 pub(crate) struct Client {
     endpoint: Arc<Endpoint>,
-    tls: tls::client::Client,
     resolver: Arc<Resolver>,
-    agent: RwLock<Agent>,
+    line: RwLock<Line>,
+}
+
+/// How the server is reached: replaced as a whole, and with it all connections and sessions.
+#[derive(Debug)]
+struct Line {
+    tls: tls::client::Client,
+    agent: Agent,
 }
 
 /// What one hop of a request came to: a response, and where it points if it is a redirect.
@@ -63,19 +70,38 @@ impl Client {
         tls: tls::client::Client,
         resolver: Arc<Resolver>,
     ) -> Self {
-        let agent = RwLock::new(agent(&endpoint, &tls, &resolver));
+        let agent = agent(&endpoint, &tls, &resolver);
         Self {
             endpoint,
-            tls,
             resolver,
-            agent,
+            line: RwLock::new(Line { tls, agent }),
         }
+    }
+
+    /// Reads anew what the endpoint trusts and shows. What was known of the server before goes:
+    /// pooled connections and sessions would not be judged again.
+    ///
+    /// # Errors
+    /// Names the file that is wrong; then all stays as it was.
+    pub(crate) fn reload(&self) -> Result<(), String> {
+        let tls = tls::client::Client::load(&self.endpoint.trust)?;
+        let agent = agent(&self.endpoint, &tls, &self.resolver);
+        *self.line.write().unwrap_or_else(PoisonError::into_inner) = Line { tls, agent };
+        Ok(())
+    }
+
+    /// Returns the files that its trust is made of.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let trust = &self.endpoint.trust;
+        let mut files = tls::roots::files(&trust.roots);
+        files.extend(trust.files().into_iter().map(Path::to_owned));
+        files
     }
 
     /// Drops all pooled connections and whatever else the agent held.
     pub(crate) fn renew(&self) {
-        let fresh = agent(&self.endpoint, &self.tls, &self.resolver);
-        *self.agent.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let mut line = self.line.write().unwrap_or_else(PoisonError::into_inner);
+        line.agent = agent(&self.endpoint, &line.tls, &self.resolver);
     }
 
     /// Performs a job's request within its limits.
@@ -178,11 +204,9 @@ impl Client {
     fn attempt(&self, request: &Request, limits: &Limits, plan: Plan) -> Result<Hop, Failure> {
         let head = head(request)?;
         exchange::begin(plan);
-        let agent = self
-            .agent
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let line = self.line.read().unwrap_or_else(PoisonError::into_inner);
+        let agent = line.agent.clone();
+        drop(line);
         let sends_body = matches!(request.method, Method::Post | Method::Put | Method::Patch);
         let result = match &request.body {
             Some(body) => agent.run(head.map(|()| body.as_ref())),

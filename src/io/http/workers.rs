@@ -7,6 +7,7 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -32,8 +33,7 @@ const STACK: usize = 256 * 1024;
 /// Names the endpoint, and the file where one is wrong.
 pub(crate) fn check(endpoint: &Endpoint) -> Result<(), String> {
     let trust = &endpoint.trust;
-    tls::roots::load(&trust.roots)
-        .and_then(|store| tls::client::Client::new(trust, store))
+    tls::client::Client::load(trust)
         .map(drop)
         .map_err(|error| named(endpoint, &error))
 }
@@ -77,6 +77,16 @@ impl Workers {
         Ok(Self { crews, done })
     }
 
+    /// Returns the files that each endpoint's trust is made of, and what reads them anew.
+    pub(crate) fn trusting(&self) -> Vec<Trusting> {
+        let crews = self.crews.values();
+        let trusting = crews.map(|crew| Trusting {
+            files: crew.performer.files(),
+            crew: Arc::clone(crew),
+        });
+        trusting.filter(|it| !it.files.is_empty()).collect()
+    }
+
     /// Hands a job to an idle worker of its endpoint, or to a new one. Never blocks.
     pub(crate) fn start(&mut self, job: Job) {
         match self.crews.get(&job.endpoint.name) {
@@ -97,12 +107,41 @@ impl Drop for Workers {
     }
 }
 
+/// An endpoint whose trust is made of files.
+pub(crate) struct Trusting {
+    /// The files.
+    pub(crate) files: Vec<PathBuf>,
+    crew: Arc<Crew>,
+}
+
+impl Trusting {
+    /// The endpoint's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.crew.name
+    }
+
+    /// Returns what reads the files, which takes its time. It closes kept connections; with an
+    /// error, which names the file that is wrong, all stays as it was.
+    pub(crate) fn reload(&self) -> impl FnOnce() -> Result<(), String> + Send + 'static {
+        let crew = Arc::clone(&self.crew);
+        move || crew.performer.reload()
+    }
+}
+
 /// What a worker does with a job.
 trait Perform: Send + Sync {
     /// Performs the job.
     fn perform(&self, job: &Job) -> Outcome;
     /// Throws away whatever a panic may have left half done.
     fn renew(&self);
+    /// Returns the files that trust is made of.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+    /// Reads them anew; see [`Client::reload`].
+    fn reload(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 impl Perform for Client {
@@ -112,6 +151,14 @@ impl Perform for Client {
 
     fn renew(&self) {
         Self::renew(self);
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.files()
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        Self::reload(self)
     }
 }
 

@@ -211,17 +211,21 @@ pub(crate) fn show_pin(pin: &Pin) -> String {
     format!("sha256/{}", BASE64_STANDARD.encode(pin))
 }
 
-/// Returns the earliest not-after of a chain, leaving out certificates past it already.
+/// Returns the earliest not-after of a chain, leaf first, leaving out issuers long past it.
 ///
-/// An expired certificate in an accepted chain was not needed (servers send old cross-signed
-/// ones), so it says nothing about how long the chain stays acceptable. 0 if none can be read.
-pub(crate) fn earliest_end<'a>(chain: impl Iterator<Item = &'a [u8]>, now: u64) -> u64 {
+/// An expired issuer in an accepted chain was not needed (servers send old cross-signed ones), so
+/// it says nothing about how long the chain stays acceptable. One that ended a moment ago may have
+/// been: the chain was judged before this. 0 if the leaf can't be read.
+pub(crate) fn earliest_end<'a>(mut chain: impl Iterator<Item = &'a [u8]>, now: u64) -> u64 {
+    const MOMENT: u64 = 60;
+    let Some(leaf) = chain.next().and_then(Certificate::read) else {
+        return 0;
+    };
     chain
         .filter_map(Certificate::read)
-        .map(|certificate| certificate.not_after)
-        .filter(|end| *end > now)
-        .min()
-        .unwrap_or(0)
+        .map(|issuer| issuer.not_after)
+        .filter(|end| end.saturating_add(MOMENT) >= now)
+        .fold(leaf.not_after, u64::min)
 }
 
 /// Returns the UTC date of a time since 1970, such as `2015-04-12`.
@@ -458,13 +462,23 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_ends_with_the_first_certificate_that_is_still_valid() {
+    fn a_chain_ends_with_its_leaf_or_an_issuer_that_is_still_valid() {
         let authority = Authority::new("test");
         let expired = authority.expired(&["a.example"]).chain.remove(0);
         let good = authority.good(&["a.example"]).chain.remove(0);
-        let end = Certificate::read(&good).unwrap().not_after;
-        let chain = [expired.as_ref(), good.as_ref()];
-        assert_eq!(earliest_end(chain.into_iter(), 1_700_000_000), end);
+        let [late, end] = [&expired, &good].map(|one| Certificate::read(one).unwrap().not_after);
+        let cases = [
+            ([&good, &expired], 1_700_000_000, end),
+            ([&good, &expired], late + 61, end),
+            ([&good, &expired], late + 60, late),
+            ([&expired, &good], 1_700_000_000, late),
+        ];
+        for (chain, now, expected) in cases {
+            assert_eq!(
+                earliest_end(chain.map(|one| &**one).into_iter(), now),
+                expected
+            );
+        }
         assert_eq!(earliest_end([&b"x"[..]].into_iter(), 0), 0);
     }
 }

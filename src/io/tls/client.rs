@@ -12,7 +12,7 @@ use crate::core::endpoint::{TlsVersion, Trust};
 use crate::io::clock;
 use crate::io::tls::certificate;
 use crate::io::tls::client_certificate::Own;
-use crate::io::tls::roots::Trusted;
+use crate::io::tls::roots::{self, Trusted};
 use crate::io::tls::sessions::Sessions;
 use crate::io::tls::verifier::Verifier;
 
@@ -22,6 +22,8 @@ pub(crate) struct Client {
     config: Arc<ClientConfig>,
     sessions: Arc<Sessions>,
     roots: Arc<Trusted>,
+    /// Whether certificates are taken whatever their dates.
+    undated: bool,
 }
 
 /// The facts of a completed handshake.
@@ -35,7 +37,7 @@ pub(crate) struct Handshake {
     pub(crate) resumed: bool,
     /// The chain, leaf first, in DER; that of the earlier session if resumed.
     pub(crate) chain: Vec<Vec<u8>>,
-    /// Until when the chain is valid, seconds since 1970.
+    /// Until when the chain is valid and known not to be revoked, seconds since 1970.
     pub(crate) not_after: u64,
 }
 
@@ -64,7 +66,17 @@ impl Client {
             config: Arc::new(config),
             sessions,
             roots,
+            undated: trust.unchecked.dates,
         })
+    }
+
+    /// Reads the files that `trust` names, and builds the configuration.
+    ///
+    /// # Errors
+    /// Names the file that is wrong.
+    pub(crate) fn load(trust: &Trust) -> Result<Self, String> {
+        let roots = roots::load(&trust.roots)?;
+        Self::new(trust, roots)
     }
 
     /// Starts a connection to the server of this name.
@@ -88,19 +100,30 @@ impl Client {
         &self.roots
     }
 
-    /// Collects the facts of a completed handshake and lets its sessions be resumed.
+    /// Collects the facts of a completed handshake and lets its sessions be resumed; `until` is
+    /// when what is known of its revocation ends.
     pub(crate) fn complete(
         &self,
         server: &ServerName<'static>,
         connection: &ClientConnection,
+        until: Option<u64>,
     ) -> Handshake {
         let chain = connection.peer_certificates().unwrap_or_default();
         let now = clock::unix_time().as_secs();
-        let not_after = certificate::earliest_end(chain.iter().map(AsRef::as_ref), now);
+        let end = match self.undated {
+            true => u64::MAX,
+            false => certificate::earliest_end(chain.iter().map(AsRef::as_ref), now),
+        };
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        if !resumed {
-            self.sessions.note_end(server.clone(), not_after);
-        }
+        let not_after = match resumed {
+            // What limited the full handshake limits those that follow from it.
+            true => end.min(self.sessions.end(server)),
+            false => {
+                let end = end.min(until.unwrap_or(end));
+                self.sessions.note_end(server.clone(), end, now);
+                end
+            }
+        };
         let suite = connection.negotiated_cipher_suite();
         Handshake {
             protocol: match connection.protocol_version() {
@@ -162,7 +185,6 @@ mod tests {
     use super::*;
     use crate::io::http::support::certificates::Authority;
     use crate::io::http::support::https::{Script, Server, response};
-    use crate::io::tls::roots;
     use crate::io::tls::stream::Stream;
 
     const NAME: &str = "site.example";
@@ -213,7 +235,8 @@ mod tests {
             visit(&client, &server);
             assert!(visit(&client, &server).resumed);
             let name = ServerName::try_from(NAME).unwrap();
-            client.sessions.note_end(name, clock::unix_time().as_secs());
+            let now = clock::unix_time().as_secs();
+            client.sessions.note_end(name, now, now);
             assert!(!visit(&client, &server).resumed, "the chain has ended");
             assert!(visit(&client, &server).resumed, "the new one has not");
         }

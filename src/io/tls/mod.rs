@@ -6,10 +6,12 @@ pub(crate) mod client;
 mod client_certificate;
 mod der;
 pub(crate) mod failure;
+pub(crate) mod list;
 #[cfg(feature = "selftest")]
 pub(crate) mod local;
 mod path;
 mod pins;
+mod revocation;
 pub(crate) mod roots;
 pub(crate) mod sessions;
 pub(crate) mod stream;

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
@@ -64,6 +64,12 @@ impl Trusted {
         let valid = valid.filter(|(_, life)| is_within(**life, now));
         let roots = valid.map(|(root, _)| root.clone()).collect();
         Some(RootCertStore { roots })
+    }
+
+    /// Returns when the next of the roots ends, in seconds since 1970; `None` if none does.
+    pub(crate) fn next_end(&self, now: u64) -> Option<u64> {
+        let ends = self.lives.iter().map(|(_, end)| *end);
+        ends.filter(|end| *end >= now).min()
     }
 
     /// Returns why a chain is refused that needs a root which is not valid now.
@@ -125,6 +131,25 @@ pub(crate) fn load(roots: &Roots) -> Result<Arc<Trusted>, String> {
         }
     }
 }
+
+/// Returns the files that roots are read from, as far as they are known.
+pub(crate) fn files(roots: &Roots) -> Vec<PathBuf> {
+    match roots {
+        Roots::Bundled | Roots::None => Vec::new(),
+        Roots::Files(files) => files.clone(),
+        Roots::System => match std::env::var_os("SSL_CERT_FILE") {
+            Some(file) => vec![file.into()],
+            None => SYSTEM.iter().map(PathBuf::from).collect(),
+        },
+    }
+}
+
+/// Where systems keep all their roots in one file.
+const SYSTEM: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
 
 /// Returns a store of one root, for tests.
 #[cfg(test)]
@@ -196,8 +221,6 @@ fn add_file(certificates: &mut Vec<CertificateDer<'static>>, file: &Path) -> Res
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::io::http::support::certificates::{Authority, TemporaryFile};
 

@@ -34,20 +34,44 @@ impl Sessions {
     }
 
     /// Notes until when the chain of a full handshake is valid.
-    pub(crate) fn note_end(&self, server: ServerName<'static>, end: u64) {
+    ///
+    /// A server may have several chains, and nothing says which a session belongs to: while any
+    /// of them may be kept, the first end counts for all.
+    pub(crate) fn note_end(&self, server: ServerName<'static>, end: u64, now: u64) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if ends.len() >= 2 * MAX_SERVERS && !ends.contains_key(&server) {
             // Names come from captures at worst. Without its end a session is not resumed, so
             // forgetting costs a full handshake and no more.
-            ends.clear();
+            for (server, _) in ends.drain() {
+                self.forget(&server);
+            }
         }
-        ends.insert(server, end);
+        let noted = ends.entry(server).or_insert(end);
+        *noted = match *noted > now {
+            true => end.min(*noted),
+            false => end,
+        };
     }
 
-    fn is_current(&self, server: &ServerName<'_>) -> bool {
+    /// Returns until when sessions with a server may be used, in seconds since 1970.
+    pub(crate) fn end(&self, server: &ServerName<'_>) -> u64 {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.get(server)
-            .is_some_and(|end| clock::unix_time().as_secs() < *end)
+        ends.get(server).copied().unwrap_or_default()
+    }
+
+    /// Returns whether sessions may be used; if they have had their time they are thrown away, so
+    /// that none comes back with the end of a later one.
+    fn is_current(&self, server: &ServerName<'_>) -> bool {
+        let current = clock::unix_time().as_secs() < self.end(server);
+        if !current {
+            self.forget(&server.to_owned());
+        }
+        current
+    }
+
+    fn forget(&self, server: &ServerName<'static>) {
+        self.kept.remove_tls12_session(server);
+        while self.kept.take_tls13_ticket(server).is_some() {}
     }
 }
 

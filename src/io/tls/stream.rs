@@ -94,7 +94,7 @@ impl Stream {
         stream.showed_certificate = witness.shown;
         match ended {
             Ok(()) => {
-                let facts = client.complete(&server, &stream.tls);
+                let facts = client.complete(&server, &stream.tls, witness.until);
                 Ok((stream, Arc::new(facts)))
             }
             Err(ended) => {

@@ -9,9 +9,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{
-    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
-};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -20,6 +18,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 use crate::core::endpoint::{Pin, Roots, Trust, Unchecked};
 use crate::io::tls::certificate::Certificate;
 use crate::io::tls::pins;
+use crate::io::tls::revocation::{Judge, Presented};
 use crate::io::tls::roots::Trusted;
 use crate::io::tls::strict;
 
@@ -36,6 +35,9 @@ pub(crate) struct Witness {
     pub(crate) asked: bool,
     /// Whether it got one.
     pub(crate) shown: bool,
+    /// Until when the roots and lists that made a chain acceptable are good, in seconds since
+    /// 1970; `None` if nothing limits them.
+    pub(crate) until: Option<u64>,
 }
 
 thread_local! {
@@ -59,7 +61,7 @@ pub(super) fn note_asked(shown: bool) {
 #[derive(Debug)]
 pub(crate) struct Verifier {
     /// `None` where pins stand in for roots.
-    webpki: Option<Arc<WebPkiServerVerifier>>,
+    chains: Option<Judge>,
     roots: Arc<Trusted>,
     pins: Vec<Pin>,
     unchecked: Unchecked,
@@ -70,24 +72,20 @@ impl Verifier {
     /// Builds a verifier that trusts `roots`, which are empty with [`Roots::None`] alone.
     ///
     /// # Errors
-    /// Says so if there are no roots.
+    /// Says so if there are no roots, or names the revocation list that is wrong.
     pub(crate) fn new(
         trust: &Trust,
         roots: Arc<Trusted>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, String> {
-        let webpki = match trust.roots {
+        let chains = match trust.roots {
             Roots::None => None,
             Roots::Bundled | Roots::System | Roots::Files(_) => {
-                let builder = WebPkiServerVerifier::builder_with_provider(
-                    Arc::clone(roots.store()),
-                    Arc::clone(&provider),
-                );
-                Some(builder.build().map_err(|error| error.to_string())?)
+                Some(Judge::new(trust, roots.store(), &provider)?)
             }
         };
         Ok(Self {
-            webpki,
+            chains,
             roots,
             pins: trust.pins.clone(),
             unchecked: trust.unchecked,
@@ -102,13 +100,27 @@ impl Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let Some(webpki) = &self.webpki else {
+        let Some(chains) = &self.chains else {
             return pins::check_alone(&self.pins, self.unchecked, leaf, server, now);
         };
         let issuers = strict::fit_issuers(intermediates);
-        match webpki.verify_server_cert(leaf, &issuers, server, ocsp, now) {
+        let presented = Presented {
+            leaf,
+            intermediates: &issuers,
+            server,
+            ocsp,
+            now,
+        };
+        match chains.judge(&presented) {
             Err(error) if is_ca_as_leaf(&error) => self.judge_root(leaf, server, error)?,
-            verdict => verdict.map(|_| self.check_roots(leaf, &issuers, now))??,
+            verdict => {
+                let until = verdict?;
+                self.check_roots(leaf, &issuers, now)?;
+                // That of the chain's own root would do, but which it is WebPKI does not tell.
+                let root = self.roots.next_end(now.as_secs());
+                let until = until.into_iter().chain(root).min();
+                WITNESS.with_borrow_mut(|witness| witness.until = until);
+            }
         }
         strict::check_leaf(leaf)?;
         let chain = (leaf, issuers.as_slice());

@@ -1,0 +1,87 @@
+//! Reads roots, revocation lists and client certificates anew when their files change.
+//!
+//! Each endpoint keeps what it trusts if its files have become unusable: half of a renewed pair
+//! of certificate and key would be, for a moment, and a server that nobody reaches helps nobody.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log::{error, info};
+use tokio::task::spawn_blocking;
+
+use super::watch::Watch;
+use crate::config::Stamp;
+use crate::core::endpoint::Endpoint;
+use crate::io::http::workers::Trusting;
+use crate::io::tls::roots;
+
+/// How files were before they were read.
+pub(crate) type Stamps = HashMap<PathBuf, Stamp>;
+
+/// The endpoints whose trust is made of files, each with how those were.
+pub(crate) struct TrustWatch {
+    watch: Watch,
+    endpoints: Vec<(Trusting, Vec<Stamp>)>,
+}
+
+impl TrustWatch {
+    /// Notes how the files of all endpoints are; to be called before they are read.
+    pub(crate) fn stamps(endpoints: &[Arc<Endpoint>]) -> Stamps {
+        let mut stamps = Stamps::new();
+        for endpoint in endpoints {
+            let trust = &endpoint.trust;
+            let others = trust.files().into_iter().map(ToOwned::to_owned);
+            for file in roots::files(&trust.roots).into_iter().chain(others) {
+                let stamp = Stamp::of(&file);
+                stamps.entry(file).or_insert(stamp);
+            }
+        }
+        stamps
+    }
+
+    /// Watches the files since they had these stamps. Has to be called within the event loop.
+    pub(crate) fn new(endpoints: Vec<Trusting>, stamps: &Stamps) -> Self {
+        let seen = |file: &PathBuf| stamps.get(file).copied().unwrap_or_default();
+        let with_stamps = |it: Trusting| {
+            let seen = it.files.iter().map(seen).collect();
+            (it, seen)
+        };
+        let files = stamps.iter().map(|(file, stamp)| (file.clone(), *stamp));
+        Self {
+            watch: Watch::new(files.collect()),
+            endpoints: endpoints.into_iter().map(with_stamps).collect(),
+        }
+    }
+
+    /// Takes over changes for as long as the event loop runs.
+    pub(crate) async fn follow(mut self) {
+        if self.endpoints.is_empty() {
+            return pending().await;
+        }
+        loop {
+            self.watch.changed().await;
+            for (endpoint, seen) in &mut self.endpoints {
+                let found: Vec<Stamp> = endpoint.files.iter().map(|it| Stamp::of(it)).collect();
+                if found != *seen {
+                    *seen = found;
+                    reload(endpoint).await;
+                }
+            }
+        }
+    }
+}
+
+async fn reload(endpoint: &Trusting) {
+    let name = endpoint.name();
+    match spawn_blocking(endpoint.reload()).await {
+        Ok(Ok(())) => info!(
+            "endpoint `{name}`: what it trusts or shows was read anew; its connections begin anew"
+        ),
+        Ok(Err(what)) => {
+            error!("endpoint `{name}`: {what}; until then it trusts and shows what it did before");
+        }
+        Err(fault) => error!("a fault of this program ended the reading of certificates: {fault}"),
+    }
+}
