@@ -100,6 +100,9 @@ impl std::error::Error for RunError {
     }
 }
 
+/// Is told what listens.
+pub(crate) type Ready<'a> = Box<dyn FnOnce(&[SocketAddr]) + 'a>;
+
 /// Runs broker and bridge on the calling thread until `shutdown` says stop.
 ///
 /// `ready` is called once, when the listeners that can be open accept connections, with their
@@ -112,6 +115,11 @@ pub fn run(
     shutdown: Shutdown,
     ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), RunError> {
+    run_until_stopped(config, shutdown, Box::new(ready))
+}
+
+/// [`run`] once, and not again for each kind of `ready`.
+fn run_until_stopped(config: Config, shutdown: Shutdown, ready: Ready<'_>) -> Result<(), RunError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

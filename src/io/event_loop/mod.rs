@@ -9,7 +9,6 @@ pub(crate) mod shared;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,7 +22,6 @@ use tokio::time::timeout;
 
 use self::gateway::{Finished, Gateway};
 use self::shared::Shared;
-use crate::RunError;
 use crate::config::Config;
 use crate::core::bridge::Bridge;
 use crate::core::endpoint::Endpoint;
@@ -36,6 +34,7 @@ use crate::io::password;
 use crate::io::signal::Shutdown;
 use crate::io::trust_watch::TrustWatch;
 use crate::io::users_watch::UsersWatch;
+use crate::{Ready, RunError};
 
 /// How long closing sessions may take to write their last packets.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -48,7 +47,7 @@ const BATCH: usize = 64;
 pub(crate) async fn run(
     config: Config,
     shutdown: Shutdown,
-    ready: impl FnOnce(&[SocketAddr]),
+    ready: Ready<'_>,
 ) -> Result<(), RunError> {
     let mut signals = shutdown.listen().map_err(RunError::System)?;
     let (sender, outcomes) = mpsc::unbounded_channel();
