@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod bridge;
+pub mod certificates;
 pub mod endpoint;
 pub mod hub;
 pub(crate) mod json;

@@ -297,7 +297,7 @@ fn bad_request(detail: String) -> Failure {
 }
 
 /// Formats a time as ISO 8601 in UTC to the second; years after 9999 stay at the last second.
-fn iso8601(unix_time: u64) -> String {
+pub(crate) fn iso8601(unix_time: u64) -> String {
     const LAST: u64 = 253_402_300_799;
     let unix_time = unix_time.min(LAST);
     let (days, second) = (unix_time / 86_400, unix_time % 86_400);
