@@ -103,6 +103,7 @@ fn client(options: &ProbeOptions) -> Result<Client, String> {
         Arc::new(endpoint),
         tls,
         Arc::new(Resolver::new()),
+        Arc::default(),
     ))
 }
 

@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// A wall clock of this process's own: what it showed, and when.
 static OWN: OnceLock<(Duration, Instant)> = OnceLock::new();
 
@@ -21,6 +23,12 @@ pub(crate) fn unix_time() -> Duration {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
+}
+
+/// Returns the CPU time that this thread has used, its system calls included.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Replaces the wall clock for the rest of this process by one that shows `start`, in time since

@@ -14,7 +14,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,
@@ -143,6 +143,13 @@ impl Authority {
     /// A chain without fault for these DNS names, wildcards or IP addresses.
     pub(crate) fn good(&self, names: &[&str]) -> Identity {
         self.leaf(&leaf_params(names))
+    }
+
+    /// A leaf that ends in this time from now.
+    pub(crate) fn ending_in(&self, names: &[&str], time: Duration) -> Identity {
+        let mut params = leaf_params(names);
+        params.not_after = date_time_ymd(1970, 1, 1) + since_1970() + time;
+        self.leaf(&params)
     }
 
     /// A leaf that ended on 2015-04-12.
@@ -411,6 +418,13 @@ fn leaf_params(names: &[&str]) -> CertificateParams {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     valid_for_long(&mut params);
     params
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates end by this clock")]
+fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
 }
 
 fn expired_in_2015(params: &mut CertificateParams) {

@@ -22,7 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustls::crypto::ring;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
     HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     SupportedProtocolVersion,
@@ -143,6 +143,7 @@ pub(crate) struct Script {
     versions: Vec<&'static SupportedProtocolVersion>,
     client_roots: Option<Arc<RootCertStore>>,
     tickets: bool,
+    sessions: bool,
     reads_bodies: bool,
     narrow: bool,
 }
@@ -158,6 +159,7 @@ impl Script {
             versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
             client_roots: None,
             tickets: true,
+            sessions: true,
             reads_bodies: true,
             narrow: false,
         }
@@ -244,6 +246,14 @@ impl Script {
     pub(crate) fn without_tickets(mut self) -> Self {
         self.tickets = false;
         self
+    }
+}
+
+impl Script {
+    /// Keeps nothing that could be resumed, in either version.
+    pub(crate) fn without_sessions(mut self) -> Self {
+        self.sessions = false;
+        self.without_tickets()
     }
 }
 
@@ -403,6 +413,9 @@ fn tls_config(identity: &Identity, script: &Script) -> ServerConfig {
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     if !script.tickets {
         config.send_tls13_tickets = 0;
+    }
+    if !script.sessions {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
     }
     config
 }

@@ -8,12 +8,14 @@ use std::time::Instant;
 use super::shared::{Buffers, HIGH_WATER, Line};
 use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
+use crate::core::certificates::{Notice, Watch};
 use crate::core::hub::{ConnectionId, Effect, Ended, Hub, Offer, Standing};
 use crate::core::outcome::Outcome;
 use crate::core::packet::{Connect, Incoming};
 use crate::io::bell::Bell;
 use crate::io::broker::codec;
 use crate::io::clock;
+use crate::io::http::ledger::Counts;
 use crate::io::http::workers::Workers;
 use crate::io::log::journal::Journal;
 
@@ -32,6 +34,7 @@ pub(crate) struct Gateway {
     pub(super) bridge: Bridge,
     workers: Workers,
     pub(super) journal: Journal,
+    watch: Watch,
     pub(super) lines: HashMap<ConnectionId, Rc<Line>>,
     /// Kept between calls for its memory.
     actions: Vec<Action>,
@@ -53,6 +56,7 @@ impl Gateway {
             bridge,
             workers,
             journal: Journal::default(),
+            watch: Watch::default(),
             lines: HashMap::new(),
             actions: Vec::new(),
             roused: Vec::new(),
@@ -131,6 +135,33 @@ impl Gateway {
             self.bridge.handle(event, now, &mut self.actions);
             self.act(now);
         }
+        self.look_at_certificates(now);
+    }
+
+    /// Tells of the certificates that handshakes have shown.
+    fn look_at_certificates(&mut self, now: Instant) {
+        for met in self.workers.take_met() {
+            for sighting in met.sightings() {
+                let issuer = || met.issuer(&sighting.whose);
+                let unix_time = clock::unix_time().as_secs();
+                for notice in self.watch.observe(&sighting, unix_time, &issuer) {
+                    match notice {
+                        Notice::Publish(message) => self.hub.publish(&message, now),
+                        Notice::Warn(warning) => self.journal.certificate(&warning, now),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what was counted; at the end of a run.
+    pub(super) fn summary(&mut self) {
+        for (endpoint, counts) in self.workers.counts() {
+            if counts != Counts::default() {
+                self.journal.endpoint(endpoint, &counts);
+            }
+        }
+        self.journal.summary();
     }
 
     /// Returns the time at which [`Gateway::time_out`] is due, which the caller waits for.

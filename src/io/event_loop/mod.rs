@@ -90,7 +90,7 @@ pub(crate) async fn run(
         () = stop(&shared, config.stop_timeout) => {}
         second = signals.stop() => return Err(RunError::Interrupted(second)),
     }
-    shared.note(|journal, _| journal.summary());
+    shared.with(|gateway, _| gateway.summary());
     Ok(())
 }
 

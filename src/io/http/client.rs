@@ -21,6 +21,7 @@ use crate::io::http::address;
 use crate::io::http::connector::{Connector, NoLookup};
 use crate::io::http::exchange::{self, Plan, Progress};
 use crate::io::http::failure;
+use crate::io::http::ledger::Ledger;
 use crate::io::http::redirect;
 use crate::io::http::resolver::Resolver;
 use crate::io::http::transport::MAX_AGE;
@@ -47,6 +48,7 @@ const OUR_FIELDS: &[&str] = &[
 pub(crate) struct Client {
     endpoint: Arc<Endpoint>,
     resolver: Arc<Resolver>,
+    ledger: Arc<Ledger>,
     line: RwLock<Line>,
 }
 
@@ -69,11 +71,13 @@ impl Client {
         endpoint: Arc<Endpoint>,
         tls: tls::client::Client,
         resolver: Arc<Resolver>,
+        ledger: Arc<Ledger>,
     ) -> Self {
-        let agent = agent(&endpoint, &tls, &resolver);
+        let agent = agent(&endpoint, &tls, &resolver, &ledger);
         Self {
             endpoint,
             resolver,
+            ledger,
             line: RwLock::new(Line { tls, agent }),
         }
     }
@@ -85,7 +89,7 @@ impl Client {
     /// Names the file that is wrong; then all stays as it was.
     pub(crate) fn reload(&self) -> Result<(), String> {
         let tls = tls::client::Client::load(&self.endpoint.trust)?;
-        let agent = agent(&self.endpoint, &tls, &self.resolver);
+        let agent = agent(&self.endpoint, &tls, &self.resolver, &self.ledger);
         *self.line.write().unwrap_or_else(PoisonError::into_inner) = Line { tls, agent };
         Ok(())
     }
@@ -101,7 +105,7 @@ impl Client {
     /// Drops all pooled connections and whatever else the agent held.
     pub(crate) fn renew(&self) {
         let mut line = self.line.write().unwrap_or_else(PoisonError::into_inner);
-        line.agent = agent(&self.endpoint, &line.tls, &self.resolver);
+        line.agent = agent(&self.endpoint, &line.tls, &self.resolver, &self.ledger);
     }
 
     /// Performs a job's request within its limits.
@@ -186,7 +190,7 @@ impl Client {
         progress: &mut Progress,
     ) -> Result<Hop, Failure> {
         let first = self.attempt(request, limits, plan.clone());
-        *progress = exchange::end();
+        *progress = self.end();
         match first {
             Err(_) if swallowed(progress, request.method) && clock::now() < plan.deadline => {
                 let plan = Plan {
@@ -194,11 +198,20 @@ impl Client {
                     ..plan.clone()
                 };
                 let second = self.attempt(request, limits, plan);
-                *progress = exchange::end();
+                *progress = self.end();
                 second
             }
             first => first,
         }
+    }
+
+    /// Ends this thread's exchange.
+    fn end(&self) -> Progress {
+        let progress = exchange::end();
+        if progress.sent {
+            self.ledger.request();
+        }
+        progress
     }
 
     fn attempt(&self, request: &Request, limits: &Limits, plan: Plan) -> Result<Hop, Failure> {
@@ -259,7 +272,12 @@ impl Client {
     }
 }
 
-fn agent(endpoint: &Endpoint, tls: &tls::client::Client, resolver: &Arc<Resolver>) -> Agent {
+fn agent(
+    endpoint: &Endpoint,
+    tls: &tls::client::Client,
+    resolver: &Arc<Resolver>,
+    ledger: &Arc<Ledger>,
+) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(true)
@@ -273,7 +291,12 @@ fn agent(endpoint: &Endpoint, tls: &tls::client::Client, resolver: &Arc<Resolver
         .max_idle_connections_per_host(endpoint.concurrency)
         .max_idle_age(MAX_AGE)
         .build();
-    let connector = Connector::new(tls.clone(), Arc::clone(resolver));
+    let connector = Connector::new(
+        &endpoint.name,
+        tls.clone(),
+        Arc::clone(resolver),
+        Arc::clone(ledger),
+    );
     Agent::with_parts(config, connector, NoLookup)
 }
 

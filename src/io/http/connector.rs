@@ -19,6 +19,7 @@ use crate::io::http::address;
 use crate::io::http::connect;
 use crate::io::http::exchange::{self, Plan};
 use crate::io::http::failure;
+use crate::io::http::ledger::{Encounter, Ledger};
 use crate::io::http::resolver::Resolver;
 use crate::io::http::transport::Link;
 use crate::io::tls::client::Client;
@@ -43,14 +44,26 @@ impl UreqResolver for NoLookup {
 /// Opens the connections of one endpoint.
 #[derive(Debug)]
 pub(crate) struct Connector {
+    endpoint: Arc<str>,
     tls: Client,
     resolver: Arc<Resolver>,
+    ledger: Arc<Ledger>,
 }
 
 impl Connector {
-    /// Builds a connector.
-    pub(crate) fn new(tls: Client, resolver: Arc<Resolver>) -> Self {
-        Self { tls, resolver }
+    /// Builds a connector of the endpoint of this name.
+    pub(crate) fn new(
+        endpoint: &str,
+        tls: Client,
+        resolver: Arc<Resolver>,
+        ledger: Arc<Ledger>,
+    ) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            tls,
+            resolver,
+            ledger,
+        }
     }
 
     fn open(&self, host: &str, port: u16) -> Result<Link, Failure> {
@@ -62,9 +75,20 @@ impl Connector {
             .map_err(|error| self.not_connected(host, error, &plan))?;
         exchange::note(|progress| progress.peer = Some(peer));
         exchange::enter(Phase::Handshake);
+        let cpu = clock::thread_cpu();
         let (stream, facts) = Stream::connect(&self.tls, host, socket, plan.deadline)
-            .map_err(|refused| not_secured(refused, &plan))?;
+            .map_err(|refused| self.not_secured(refused, &plan))?;
         let not_after = facts.not_after;
+        let encounter = Encounter {
+            endpoint: Arc::clone(&self.endpoint),
+            host: host.to_ascii_lowercase(),
+            port,
+            foreign: plan.foreign_host,
+            handshake: Arc::clone(&facts),
+            own: self.tls.own(),
+        };
+        let cpu = clock::thread_cpu().saturating_sub(cpu);
+        self.ledger.complete(encounter, cpu);
         exchange::note(|progress| progress.handshake = Some(facts));
         Ok(Link::new(stream, peer, not_after))
     }
@@ -104,13 +128,14 @@ impl Connector {
         };
         failure::of_fault(fault, &exchange::so_far(), plan, clock::now())
     }
-}
 
-fn not_secured(refused: Refused, plan: &Plan) -> Failure {
-    exchange::note(|progress| {
-        progress.refused_chain = refused.chain;
-    });
-    failure::of_fault(refused.fault, &exchange::so_far(), plan, clock::now())
+    fn not_secured(&self, refused: Refused, plan: &Plan) -> Failure {
+        self.ledger.fail();
+        exchange::note(|progress| {
+            progress.refused_chain = refused.chain;
+        });
+        failure::of_fault(refused.fault, &exchange::so_far(), plan, clock::now())
+    }
 }
 
 fn of_version(addresses: Vec<IpAddr>, wanted: IpVersions) -> Vec<IpAddr> {

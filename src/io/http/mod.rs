@@ -7,6 +7,7 @@ pub(crate) mod connect;
 pub(crate) mod connector;
 pub(crate) mod exchange;
 pub(crate) mod failure;
+pub(crate) mod ledger;
 pub(crate) mod redirect;
 pub(crate) mod resolver;
 pub(crate) mod transport;

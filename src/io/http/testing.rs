@@ -127,7 +127,12 @@ pub(crate) fn endpoint() -> Endpoint {
 pub(crate) fn client(endpoint: &Arc<Endpoint>, authority: &Authority) -> Client {
     let roots = tls::roots::only(authority.root());
     let tls = tls::client::Client::new(&endpoint.trust, roots).unwrap();
-    Client::new(Arc::clone(endpoint), tls, Arc::new(Resolver::new()))
+    Client::new(
+        Arc::clone(endpoint),
+        tls,
+        Arc::new(Resolver::new()),
+        Arc::default(),
+    )
 }
 
 /// A request without header fields and body.

@@ -16,6 +16,7 @@ use crate::core::bridge::{Job, JobId};
 use crate::core::endpoint::{Endpoint, Roots};
 use crate::core::outcome::{Code, Failure, Outcome};
 use crate::io::http::client::Client;
+use crate::io::http::ledger::{Counts, Encounter, Encounters, Ledger};
 use crate::io::http::resolver::Resolver;
 use crate::io::tls;
 
@@ -46,6 +47,8 @@ fn named(endpoint: &Endpoint, error: &str) -> String {
 pub(crate) struct Workers {
     crews: HashMap<String, Arc<Crew>>,
     done: OnFinished,
+    ledgers: Vec<(String, Arc<Ledger>)>,
+    met: Arc<Encounters>,
 }
 
 impl Workers {
@@ -57,6 +60,8 @@ impl Workers {
         let resolver = Arc::new(Resolver::new());
         let mut loaded: Vec<(&Roots, _)> = Vec::new();
         let mut crews = HashMap::with_capacity(endpoints.len());
+        let mut ledgers = Vec::with_capacity(endpoints.len());
+        let met = Arc::new(Encounters::default());
         for endpoint in endpoints {
             let named = |error: String| named(endpoint, &error);
             let roots = &endpoint.trust.roots;
@@ -70,11 +75,29 @@ impl Workers {
                 }
             };
             let tls = tls::client::Client::new(&endpoint.trust, store).map_err(named)?;
-            let client = Client::new(Arc::clone(endpoint), tls, Arc::clone(&resolver));
+            let ledger = Arc::new(Ledger::new(Arc::clone(&met)));
+            ledgers.push((endpoint.name.clone(), Arc::clone(&ledger)));
+            let client = Client::new(Arc::clone(endpoint), tls, Arc::clone(&resolver), ledger);
             let crew = Crew::new(endpoint, Box::new(client), Arc::clone(&done));
             crews.insert(endpoint.name.clone(), Arc::new(crew));
         }
-        Ok(Self { crews, done })
+        Ok(Self {
+            crews,
+            done,
+            ledgers,
+            met,
+        })
+    }
+
+    /// Returns what has been counted for each endpoint since the start, in file order.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
+        let ledgers = self.ledgers.iter();
+        ledgers.map(|(endpoint, ledger)| (endpoint.as_str(), ledger.counts()))
+    }
+
+    /// Takes the handshakes that were completed since the last call.
+    pub(crate) fn take_met(&self) -> Vec<Encounter> {
+        self.met.take()
     }
 
     /// Returns the files that each endpoint's trust is made of, and what reads them anew.

@@ -12,6 +12,7 @@ use log::{Level, debug, error, info, log, log_enabled};
 use super::caps::{Caps, Line, ONCE};
 use super::{escape, escape_unquoted};
 use crate::core::bridge::Report as BridgeReport;
+use crate::core::certificates::{Warning, Whose};
 use crate::core::hub::Report as HubReport;
 
 /// Near misses that are remembered; beyond them none is reported any more.
@@ -106,6 +107,36 @@ impl Journal {
             counts.denied,
             counts.dropped
         );
+    }
+
+    /// Writes what came of the connections of an endpoint; at the end of a run.
+    pub(crate) fn endpoint(&self, endpoint: &str, counts: &dyn fmt::Display) {
+        info!("endpoint `{}`: {counts}", escape(endpoint));
+    }
+
+    /// Warns of a certificate that ends soon: the owner if it is within the owner's reach.
+    pub(crate) fn certificate(&mut self, warning: &Warning, now: Instant) {
+        let Warning {
+            sighting,
+            name,
+            days,
+            end,
+        } = warning;
+        let (level, what, remedy) = match &sighting.whose {
+            Whose::Own => (Level::Warn, "our client certificate for", "replace it"),
+            Whose::Server { foreign: false, .. } => {
+                (Level::Warn, "the certificate of", "have it renewed")
+            }
+            Whose::Server { foreign: true, .. } => (
+                Level::Info,
+                "the certificate of",
+                "its owner has to renew it",
+            ),
+        };
+        self.capped((level, "certificate", name), now, || {
+            let (name, endpoint) = (escape(name), escape(&sighting.endpoint));
+            format!("endpoint `{endpoint}`: {what} `{name}` ends in {days} days, {end}; {remedy}")
+        });
     }
 
     /// Returns the counts.

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ver
 
 use crate::core::endpoint::{TlsVersion, Trust};
 use crate::io::clock;
-use crate::io::tls::certificate;
+use crate::io::tls::certificate::{self, Certificate};
 use crate::io::tls::client_certificate::Own;
 use crate::io::tls::roots::{self, Trusted};
 use crate::io::tls::sessions::Sessions;
@@ -24,6 +24,7 @@ pub(crate) struct Client {
     roots: Arc<Trusted>,
     /// Whether certificates are taken whatever their dates.
     undated: bool,
+    own: Option<Arc<Certificate>>,
 }
 
 /// The facts of a completed handshake.
@@ -39,6 +40,9 @@ pub(crate) struct Handshake {
     pub(crate) chain: Vec<Vec<u8>>,
     /// Until when the chain is valid and known not to be revoked, seconds since 1970.
     pub(crate) not_after: u64,
+    /// When the first certificate of the chain ends, of those that have not, seconds since 1970;
+    /// 0 if all have.
+    pub(crate) chain_end: u64,
 }
 
 impl Client {
@@ -54,6 +58,7 @@ impl Client {
             TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
             TlsVersion::V1_3 => &[&version::TLS13],
         };
+        let shown = own.leaf().and_then(|leaf| Certificate::read(leaf));
         let sessions = Arc::new(Sessions::new());
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
             .with_protocol_versions(versions)
@@ -67,6 +72,7 @@ impl Client {
             sessions,
             roots,
             undated: trust.unchecked.dates,
+            own: shown.map(Arc::new),
         })
     }
 
@@ -100,6 +106,11 @@ impl Client {
         &self.roots
     }
 
+    /// Returns the certificate that is shown to servers that ask for one.
+    pub(crate) fn own(&self) -> Option<Arc<Certificate>> {
+        self.own.clone()
+    }
+
     /// Collects the facts of a completed handshake and lets its sessions be resumed; `until` is
     /// when what is known of its revocation ends.
     pub(crate) fn complete(
@@ -110,9 +121,10 @@ impl Client {
     ) -> Handshake {
         let chain = connection.peer_certificates().unwrap_or_default();
         let now = clock::unix_time().as_secs();
+        let chain_end = certificate::earliest_end(chain.iter().map(AsRef::as_ref), now);
         let end = match self.undated {
             true => u64::MAX,
-            false => certificate::earliest_end(chain.iter().map(AsRef::as_ref), now),
+            false => chain_end,
         };
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         let not_after = match resumed {
@@ -136,6 +148,7 @@ impl Client {
             resumed,
             chain: chain.iter().map(|one| one.to_vec()).collect(),
             not_after,
+            chain_end,
         }
     }
 }

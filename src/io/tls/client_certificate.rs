@@ -33,6 +33,11 @@ impl Own {
         let pair = files.map(|files| read_pair(files, provider)).transpose()?;
         Ok(Self(pair.map(Arc::new)))
     }
+
+    /// Returns the certificate itself.
+    pub(super) fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        self.0.as_ref()?.cert.first()
+    }
 }
 
 impl ResolvesClientCert for Own {

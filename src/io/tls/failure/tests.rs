@@ -285,7 +285,8 @@ fn a_self_signed_certificate_that_is_trusted_itself_is_accepted() {
     let roots = crate::io::tls::roots::load(&roots).unwrap();
     let endpoint = Arc::new(endpoint());
     let tls = crate::io::tls::client::Client::new(&endpoint.trust, roots).unwrap();
-    let client = Client::new(Arc::clone(&endpoint), tls, Arc::new(Resolver::new()));
+    let resolver = Arc::new(Resolver::new());
+    let client = Client::new(Arc::clone(&endpoint), tls, resolver, Arc::default());
     let server = Server::start(&identity, Script::echo());
     let request = request(crate::core::request::Method::Get, server.port(), "/");
     let outcome = client.perform(&job(&endpoint, request, LONG));
