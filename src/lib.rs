@@ -11,8 +11,8 @@
 //! * [`cli`] is the command line.
 //!
 //! One thread, the event loop, owns all state and never blocks; [`run`] is that thread. Worker
-//! threads perform one HTTPS request at a time and decide nothing. Checking a slow password hash
-//! and reading the users file again take a thread of their own. Everything between them is bounded.
+//! threads perform one HTTPS request at a time and decide nothing. Checking a slow password hash,
+//! computing a client's TLS handshake and reading files again take a thread of their own. Everything between them is bounded.
 
 pub mod cli;
 pub mod config;
@@ -27,8 +27,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::config::Config;
 pub use crate::io::signal::{Shutdown, Stopper};
 
-/// Password checks and reads of the users file that run at the same time, beside the event loop.
-const BLOCKING_THREADS: usize = 2;
+/// Threads beside the event loop: one for password checks, one for TLS handshakes, one to read
+/// files again.
+const BLOCKING_THREADS: usize = 3;
 
 /// Why the bridge did not start, or did not end by itself.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub enum RunError {
     },
     /// An endpoint cannot be prepared; names it and the file that is wrong.
     Endpoint(String),
+    /// The listener with TLS cannot be prepared; names the file that is wrong.
+    Tls(String),
     /// The system refuses something that the event loop cannot do without.
     System(std::io::Error),
     /// A second signal of this number came before all was finished.
@@ -53,7 +56,7 @@ impl RunError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Listen { .. } => 69,
-            Self::Endpoint(_) => 78,
+            Self::Endpoint(_) | Self::Tls(_) => 78,
             Self::System(_) => 70,
             Self::Interrupted(signal) => 128_u8.saturating_add(*signal),
         }
@@ -67,6 +70,7 @@ impl fmt::Display for RunError {
                 write!(f, "cannot listen on `{address}`: {}", remedy(cause))
             }
             Self::Endpoint(what) => f.write_str(what),
+            Self::Tls(what) => write!(f, "[broker] tls: {what}"),
             Self::System(cause) => write!(f, "cannot start the event loop: {cause}"),
             Self::Interrupted(_) => f.write_str("stopped before all requests were finished"),
         }
@@ -95,7 +99,7 @@ impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { cause, .. } | Self::System(cause) => Some(cause),
-            Self::Endpoint(_) | Self::Interrupted(_) => None,
+            Self::Endpoint(_) | Self::Tls(_) | Self::Interrupted(_) => None,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::core::reply::{Form, Oversize};
 use crate::core::route::Route;
 use crate::core::topic::Topic;
 use crate::io::http::workers;
+use crate::io::tls::listener::Acceptor;
 
 /// Arguments of `check`.
 #[derive(Args, Debug)]
@@ -56,6 +57,13 @@ pub(super) fn check(
             writeln!(streams.err, "{}: {error}", config.path.display())?;
             usable = false;
         }
+    }
+    if let Some(tls) = &config.broker.tls
+        && let Err(error) = Acceptor::load(tls)
+    {
+        let path = config.path.display();
+        writeln!(streams.err, "{path}: [broker] tls: {error}")?;
+        usable = false;
     }
     if !usable {
         return Ok(Exit::Configuration);
@@ -169,7 +177,9 @@ fn overview(config: &Config) -> String {
     line("file", format!("{} is valid", config.path.display()));
     line("gateway", config.gateway.to_string());
     let broker = &config.broker;
-    for address in &broker.listen {
+    let plain = broker.listen.iter().map(|address| (address, ""));
+    let tls = broker.tls.iter().flat_map(|tls| &tls.listen);
+    for (address, over) in plain.chain(tls.map(|address| (address, " over TLS"))) {
         let closed = is_network(*address) && !broker.anonymous.lets_network_in(config.users.len());
         let state = if closed {
             ", closed until there is a user"
@@ -178,7 +188,7 @@ fn overview(config: &Config) -> String {
         };
         line(
             "listener",
-            format!("{address} (MQTT 3.1, 3.1.1 and 5){state}"),
+            format!("{address} (MQTT 3.1, 3.1.1 and 5{over}){state}"),
         );
     }
     line("anonymous", anonymous(config));

@@ -10,7 +10,7 @@ use crate::core::access::Rules;
 use super::section::Section;
 use super::show::quote;
 use super::users::{self, Holder, Rule};
-use super::{Anonymous, Broker, limits, value};
+use super::{Anonymous, Broker, TlsListener, limits, value};
 
 /// The users file unless `users_file` names another.
 const USERS_FILE: &str = "users.toml";
@@ -86,8 +86,10 @@ pub(super) fn read_broker(top: &Section<'_>, directory: &Path) -> ReadBroker {
         publish: rules("anonymous_publish"),
         subscribe: rules("anonymous_subscribe"),
     };
+    let listen = read_listeners(section);
     let broker = Broker {
-        listen: read_listeners(section),
+        tls: section.and_then(|section| read_tls(section, directory, &listen)),
+        listen,
         anonymous,
         anonymous_rules: Arc::new(anonymous_rules),
         limits: limits::read_limits(section),
@@ -127,37 +129,78 @@ fn read_anonymous(section: Option<&Section<'_>>) -> Anonymous {
 }
 
 fn read_listeners(section: Option<&Section<'_>>) -> Vec<SocketAddr> {
-    let example = "[\"127.0.0.1:1883\"]";
-    let Some((section, texts)) = section.and_then(|s| Some((s, s.texts("listen", example)?)))
-    else {
+    let read = section.and_then(|section| read_addresses(section, "[broker]", &[]));
+    let Some(listeners) = read else {
         return vec![
             SocketAddr::from(([127, 0, 0, 1], 1883)),
             SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 1883)),
         ];
     };
-    if texts.is_empty() {
-        let origin = section.origin_of("listen");
-        section.report.error(
-            &origin,
-            format!("listen is empty; write `listen = {example}`"),
-        );
+    if let Some(section) = section
+        && section.is_empty_list("listen")
+        && !section.has("tls")
+    {
+        refuse_empty(section, "[\"127.0.0.1:1883\"]");
     }
-    let mut listeners = Vec::new();
-    for text in texts {
+    listeners
+}
+
+fn refuse_empty(section: &Section<'_>, example: &str) {
+    let origin = section.origin_of("listen");
+    let text = format!("listen is empty; write `listen = {example}`");
+    section.report.error(&origin, text);
+}
+
+/// Reads a list of addresses that get into the way neither of each other nor of `others`.
+fn read_addresses(
+    section: &Section<'_>,
+    label: &str,
+    others: &[SocketAddr],
+) -> Option<Vec<SocketAddr>> {
+    let mut all = others.to_vec();
+    for text in section.texts("listen", "[\"127.0.0.1:1883\"]")? {
         match value::listen_address(&text.value) {
             Err(error) => section
                 .report
-                .error(&text.origin, format!("[broker] {error}")),
+                .error(&text.origin, format!("{label} {error}")),
             Ok(address) => {
-                if let Some(error) = value::listen_collision(address, &listeners) {
-                    let error = format!("[broker] {error}");
+                if let Some(error) = value::listen_collision(address, &all) {
+                    let error = format!("{label} {error}");
                     section.report.error(&text.origin, error);
                 }
-                listeners.push(address);
+                all.push(address);
             }
         }
     }
-    listeners
+    Some(all.split_off(others.len()))
+}
+
+/// Reads where to listen with TLS; `plain` are the listeners without.
+fn read_tls(section: &Section<'_>, directory: &Path, plain: &[SocketAddr]) -> Option<TlsListener> {
+    let example = "{ listen = [\"0.0.0.0:8883\"], certificate = \"listener.pem\", \
+                   key = \"listener.key\" }";
+    if section.has("tls") && !section.is_table("tls") {
+        let text = format!("tls is not a table; write `tls = {example}`");
+        section.report.error(&section.origin_of("tls"), text);
+        return None;
+    }
+    let tls = section.table("tls", "broker.tls", "`tls` of [broker]")?;
+    let listen = read_addresses(&tls, "tls", plain);
+    let listen = tls.require("listen", listen, format!("write `tls = {example}`"));
+    if tls.is_empty_list("listen") {
+        refuse_empty(&tls, "[\"0.0.0.0:8883\"]");
+    }
+    let file = |key: &str| Some(directory.join(tls.text(key)?.value));
+    let remedy = "name the file; `mqtt-https-bridge listener-cert` makes certificate and key";
+    let certificate = tls.require("certificate", file("certificate"), remedy);
+    let key = tls.require("key", file("key"), remedy);
+    let client_ca = file("client_ca");
+    Some(TlsListener {
+        listen: listen?,
+        certificate: certificate?,
+        key: key?,
+        client_ca,
+    })
 }
 
 /// Warns if nobody at all can connect.

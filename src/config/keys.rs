@@ -34,7 +34,6 @@ const NOT_BUILT: &[(&str, &str)] = &[
     ("", "metrics"),
     ("", "log"),
     ("gateway", "clock"),
-    ("broker", "tls"),
     ("broker", "persistence"),
     ("defaults", "delivery"),
     ("defaults", "retry"),
@@ -69,6 +68,7 @@ keys! {
         "anonymous_publish" "list of filters" "[\"#\"]" "what clients without a user may publish to; replies and `$` topics never";
         "anonymous_subscribe" "list of filters" "[\"#\"]" "what clients without a user may subscribe to";
         "users_file" "path" "\"users.toml\"" "the file that `user add` writes, beside bridge.toml; it need not exist";
+        "tls" "table" "none" "a listener with TLS: `{ listen = [\"0.0.0.0:8883\"], certificate = \"listener.pem\", key = \"listener.key\" }`";
         "max_clients" "number" "200" "connected clients at most";
         "max_packet" "size" "\"64KiB\"" "largest packet a client may send";
         "idle_limit" "duration" "none" "how long a client without keep alive may say nothing; MQTT 5 clients are told to ping in time";
@@ -85,6 +85,12 @@ keys! {
         "max_subscriptions" "number" "256" "subscriptions of one session at most";
         "offline_sessions" "number" "1000" "sessions without a connection at most; the one that left first is forgotten";
     }
+    "broker.tls" {
+        "listen" "list of addresses" "required" "IP address and port of each listener with TLS";
+        "certificate" "path" "required" "PEM file: the certificate to show, with what stands between it and its root; read again when it changes";
+        "key" "path" "required" "PEM file: its private key";
+        "client_ca" "path" "none" "PEM file: who issues client certificates; a client that shows one is the user whom it names";
+    }
     "broker.queue" {
         "messages" "number" "100" "messages waiting for one client at most";
         "bytes" "size" "\"64KiB\"" "bytes of topic and payload waiting for one client at most";
@@ -95,7 +101,7 @@ keys! {
     }
     "user" {
         "name" "text" "required" "the user name";
-        "password" "hash" "required" "as `mqtt-https-bridge user add` writes it";
+        "password" "hash or `none`" "required" "as `mqtt-https-bridge user add` writes it; `none` for a user who has a client certificate";
         "publish" "list of filters" "[\"nodes/{user}/#\"]" "what the user may publish to";
         "subscribe" "list of filters" "[\"replies/{user}/#\"]" "what the user may subscribe to";
         "reply_packet" "size" "the route's" "largest packet this user's nodes take";

@@ -78,8 +78,10 @@ pub struct Config {
 /// `[broker]`.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    /// Addresses to listen on; port 0 takes any free one.
+    /// Addresses to listen on without TLS; port 0 takes any free one.
     pub listen: Vec<SocketAddr>,
+    /// Where to listen with TLS, if anywhere.
+    pub tls: Option<TlsListener>,
     /// Who may connect without credentials.
     pub anonymous: Anonymous,
     /// What anonymous clients may do.
@@ -90,6 +92,19 @@ pub struct Broker {
     pub connections: ConnectionLimits,
     /// Where `user add` writes, resolved against the directory of bridge.toml.
     pub users_file: PathBuf,
+}
+
+/// `[broker] tls`: files are resolved against the directory of bridge.toml and not read yet.
+#[derive(Clone, Debug)]
+pub struct TlsListener {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// PEM: the certificate that is shown, and those between it and its root.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+    /// PEM: who issues the certificates of clients; without it none is asked for.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What connections may take of the gateway. A number that is not configured, `None`, has a default

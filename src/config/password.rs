@@ -11,6 +11,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 /// A password as stored: salted and hashed, bounded in what checking it costs.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PasswordHash {
+    /// No password is right: the user comes with a client certificate.
+    None,
     /// SHA-256 over salt and password: only for random passwords, which cannot be guessed.
     Sha256 {
         /// 8 to 64 bytes.
@@ -50,6 +52,9 @@ impl PasswordHash {
     /// # Errors
     /// Says what is wrong without quoting any of it: it may be a password.
     pub fn parse(text: &str) -> Result<Self, HashError> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
         if let Some(rest) = text.strip_prefix("$sha256$") {
             return parse_sha256(rest).ok_or(HashError(
                 "is a damaged `$sha256$` hash; make a new one with `user set`",
@@ -71,6 +76,7 @@ impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let base64 = |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes);
         match self {
+            Self::None => f.write_str("none"),
             Self::Sha256 { salt, digest } => {
                 write!(f, "$sha256${}${}", base64(salt), base64(digest))
             }
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn hashes_are_written_as_they_are_read() {
-        for text in [SHA256, ARGON2ID] {
+        for text in [SHA256, ARGON2ID, "none"] {
             assert_eq!(PasswordHash::parse(text).unwrap().to_string(), text);
         }
     }

@@ -351,6 +351,12 @@ impl<'a> Section<'a> {
         self.take(key).is_some_and(|(value, _)| value.is_array())
     }
 
+    /// Returns whether the value is a list of nothing.
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        let list = self.take(key).and_then(|(value, _)| value.as_array());
+        list.is_some_and(|list| list.is_empty())
+    }
+
     /// Opens a sub-section.
     pub(super) fn table(&self, key: &str, kind: &'static str, label: &str) -> Option<Self> {
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;

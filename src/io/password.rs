@@ -82,6 +82,7 @@ pub(crate) fn is_slow(hash: &PasswordHash) -> bool {
 /// Returns whether the password is the one hashed; compares in constant time.
 pub(crate) fn verify(hash: &PasswordHash, password: &[u8]) -> bool {
     match hash {
+        PasswordHash::None => false,
         PasswordHash::Sha256 { salt, digest } => equal(&sha256(salt, password), digest),
         PasswordHash::Argon2id {
             memory,
@@ -186,6 +187,13 @@ mod tests {
         let hash = PasswordHash::parse(text).unwrap();
         assert!(verify(&hash, b"password"));
         assert!(!verify(&hash, b"passwore"));
+    }
+
+    #[test]
+    fn nothing_is_right_where_there_is_no_password() {
+        for password in [&b""[..], b"none"] {
+            assert!(!verify(&PasswordHash::None, password));
+        }
     }
 
     #[test]

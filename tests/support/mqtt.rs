@@ -125,21 +125,36 @@ fn is_ours(name: &str) -> bool {
     name == THREAD || name.starts_with("https ") || name == "lookup" || name.starts_with("tokio-")
 }
 
-/// A TCP connection that speaks packets.
+/// What packets travel over.
+pub(crate) trait Wire: Read + Write {}
+
+impl<T: Read + Write> Wire for T {}
+
+/// A connection that speaks packets.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     received: Vec<u8>,
 }
 
 impl Client {
     /// Opens the TCP connection alone.
     pub(crate) fn open(address: SocketAddr) -> Self {
+        Self::over(Self::socket(address))
+    }
+
+    /// Opens a TCP connection with limits on every wait.
+    pub(crate) fn socket(address: SocketAddr) -> TcpStream {
         let stream = TcpStream::connect_timeout(&address, LIMIT).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Speaks packets over something that is open.
+    pub(crate) fn over(stream: impl Wire + 'static) -> Self {
         Self {
-            stream,
+            stream: Box::new(stream),
             received: Vec::new(),
         }
     }
@@ -253,11 +268,19 @@ impl Client {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return None,
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) if is_end(&error) => return None,
                 Err(error) => panic!("nothing within {LIMIT:?}: {error}"),
             }
         }
     }
+}
+
+/// TCP may end by a reset, and TLS without a word.
+fn is_end(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
+    )
 }
 
 /// Clean session, or clean start.

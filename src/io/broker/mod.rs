@@ -6,3 +6,4 @@ pub(crate) mod login;
 mod pace;
 mod patience;
 pub(crate) mod session;
+mod transport;

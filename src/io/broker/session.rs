@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use log::debug;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::codec::{self, DecodeError};
+use super::login::Origin;
 use super::pace::{Pace, Tally};
 use super::patience::Patience;
+use super::transport::Transport;
 use crate::config::ConnectionLimits;
 use crate::core::access::Identity;
 use crate::core::hub::{ConnectionId, Ended};
@@ -42,13 +43,21 @@ const BURST: usize = 32;
 /// it was read into.
 const SMALL: usize = 2 * 1024;
 
+/// Who has come, before CONNECT.
+pub(super) struct Guest {
+    pub(super) transport: Transport,
+    pub(super) address: SocketAddr,
+    /// The common name of its certificate, empty if that has none.
+    pub(super) certificate: Option<String>,
+}
+
 /// Serves one connection until it ends; `seat` tells its ID once it has one.
-pub(super) async fn serve(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    shared: &Rc<Shared>,
-    seat: &Cell<Option<ConnectionId>>,
-) {
+pub(super) async fn serve(guest: Guest, shared: &Rc<Shared>, seat: &Cell<Option<ConnectionId>>) {
+    let Guest {
+        transport: mut stream,
+        address: peer,
+        certificate,
+    } = guest;
     let mut input = BytesMut::new();
     let limits = *shared.connection_limits();
     let connect = read_connect(&mut stream, &mut input, shared);
@@ -62,7 +71,11 @@ pub(super) async fn serve(
         }
     };
     let version = connect.version;
-    let Some(line) = enter(connect, &mut stream, peer, shared).await else {
+    let from = Origin {
+        address: peer.ip(),
+        certificate: certificate.as_deref(),
+    };
+    let Some(line) = enter(connect, &mut stream, (peer, from), shared).await else {
         return;
     };
     seat.set(Some(line.id));
@@ -104,7 +117,7 @@ fn pace(limits: &ConnectionLimits, peer: IpAddr) -> Option<Pace> {
 
 /// Reads until CONNECT is complete; `None` if the peer closed before.
 async fn read_connect(
-    stream: &mut TcpStream,
+    stream: &mut Transport,
     input: &mut BytesMut,
     shared: &Rc<Shared>,
 ) -> Result<Option<Connect>, DecodeError> {
@@ -122,12 +135,12 @@ async fn read_connect(
 /// Checks credentials and enters the client into the hub; answers a refusal itself.
 async fn enter(
     mut connect: Connect,
-    stream: &mut TcpStream,
-    peer: SocketAddr,
+    stream: &mut Transport,
+    (peer, from): (SocketAddr, Origin<'_>),
     shared: &Rc<Shared>,
 ) -> Option<Rc<Line>> {
     let credentials = connect.credentials.take();
-    match identify(credentials, &connect.client_id, peer, shared).await {
+    match identify(credentials, &connect.client_id, from, shared).await {
         Ok(_) if shared.is_stopping() => {
             refuse(stream, connect.version, reason::SHUTTING_DOWN).await;
             None
@@ -149,7 +162,7 @@ async fn enter(
                     "its client ID is bound to a user, or its user to others"
                 }
                 reason::BUSY => "too many wrong passwords or password checks before it",
-                _ => "anonymous clients are not welcome from there",
+                _ => "no user has its certificate, or it has neither certificate nor password",
             };
             shared.note(|journal, now| journal.refused(peer, why, now));
             // Of 3.x clients some stop for ever at a refusal: they are to come again.
@@ -165,14 +178,12 @@ async fn enter(
 async fn identify(
     credentials: Option<Credentials>,
     client: &str,
-    peer: SocketAddr,
+    from: Origin<'_>,
     shared: &Rc<Shared>,
 ) -> Result<Identity, u8> {
     loop {
         let logins = shared.logins();
-        let verdict = logins
-            .identify(credentials.clone(), client, peer.ip())
-            .await;
+        let verdict = logins.identify(credentials.clone(), client, from).await;
         if Rc::ptr_eq(&logins, &shared.logins()) {
             return verdict;
         }
@@ -180,7 +191,7 @@ async fn identify(
 }
 
 async fn refuse_undecoded(
-    mut stream: TcpStream,
+    mut stream: Transport,
     peer: SocketAddr,
     shared: &Rc<Shared>,
     error: DecodeError,
@@ -205,7 +216,7 @@ async fn refuse_undecoded(
 }
 
 /// Sends a CONNACK that refuses, and closes.
-async fn refuse(stream: &mut TcpStream, version: Version, code: u8) {
+async fn refuse(stream: &mut Transport, version: Version, code: u8) {
     let refusal = ConnAck {
         session_present: false,
         reason: code,
@@ -220,7 +231,7 @@ async fn refuse(stream: &mut TcpStream, version: Version, code: u8) {
 
 /// Closes our end and waits briefly for the peer's: closing with unread bytes would reset the
 /// connection, and the peer might lose what was written last.
-async fn part(stream: &mut TcpStream) {
+async fn part(stream: &mut Transport) {
     let mut rest = [0; 256];
     let _ = timeout(LINGER, async {
         stream.shutdown().await?;
@@ -245,7 +256,7 @@ enum Turn {
 }
 
 struct Session<'a> {
-    stream: TcpStream,
+    stream: Transport,
     shared: &'a Rc<Shared>,
     peer: SocketAddr,
     line: Rc<Line>,

@@ -27,6 +27,7 @@ use crate::core::bridge::Bridge;
 use crate::core::endpoint::Endpoint;
 use crate::core::hub::{Ended, Hub};
 use crate::core::route::RouteTable;
+use crate::io::broker::listener::certificates::CertificateWatch;
 use crate::io::broker::listener::doors::Doors;
 use crate::io::broker::login::Logins;
 use crate::io::http::workers::{OnFinished, Workers};
@@ -68,14 +69,26 @@ pub(crate) async fn run(
     let logins = Logins::new(&config.broker, config.users);
     let trust = TrustWatch::new(workers.trusting(), &trust);
     let gateway = Gateway::new(hub, bridge, workers);
-    let shared = Rc::new(Shared::new(gateway, logins, &config.broker));
+    let mut shared = Shared::new(gateway, logins, &config.broker);
+    let certificates = match &config.broker.tls {
+        Some(files) => {
+            let watch = CertificateWatch::new(files.clone());
+            shared = shared.with_tls(watch.load().map_err(RunError::Tls)?);
+            Some(watch)
+        }
+        None => None,
+    };
+    let shared = Rc::new(shared);
 
-    let doors = Doors::open(&config.broker.listen, &shared)?;
+    let doors = Doors::open(&config.broker, &shared)?;
     let addresses = doors.addresses();
     announce(&config.endpoints, &config.routes, &shared);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
     tokio::task::spawn_local(watch(Rc::clone(&shared)));
     tokio::task::spawn_local(trust.follow());
+    if let Some(certificates) = certificates {
+        tokio::task::spawn_local(renew(certificates, Rc::clone(&shared)));
+    }
     let users = UsersWatch::new(config.users_reader);
     let listening = tokio::task::spawn_local(keep(users, doors, Rc::clone(&shared)));
     ready(&addresses);
@@ -157,6 +170,15 @@ async fn keep(mut users: UsersWatch, mut doors: Doors, shared: Rc<Shared>) {
         guard(&shared, "the opening of listeners", || {
             doors.adjust(&shared);
         });
+    }
+}
+
+/// Takes over a certificate of the listener that changed.
+async fn renew(mut certificates: CertificateWatch, shared: Rc<Shared>) {
+    loop {
+        if let Some(acceptor) = certificates.changed().await {
+            shared.replace_acceptor(acceptor);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use tokio::sync::Semaphore;
 
 use super::gateway::Gateway;
 use crate::config::{Broker, ConnectionLimits, User};
@@ -14,6 +15,7 @@ use crate::io::bell::Bell;
 use crate::io::broker::login::Logins;
 use crate::io::clock;
 use crate::io::log::journal::Journal;
+use crate::io::tls::listener::Acceptor;
 
 /// A buffer that grew beyond this is freed after use.
 const KEPT_BUFFER: usize = 128 * 1024;
@@ -81,11 +83,18 @@ pub(crate) struct Shared {
     max_packet: usize,
     clients: usize,
     connections: ConnectionLimits,
+    tls: Option<Tls>,
     /// Rings when the next timeout is earlier than the one waited for.
     alarm: Rc<Bell>,
     /// Rings when something that a stop waits for has changed.
     progress: Rc<Bell>,
     buffers: Rc<Buffers>,
+}
+
+/// How clients are met with TLS.
+struct Tls {
+    acceptor: RefCell<Acceptor>,
+    turns: Semaphore,
 }
 
 impl Shared {
@@ -100,6 +109,30 @@ impl Shared {
             max_packet: broker.limits.max_packet,
             clients: broker.limits.clients,
             connections: broker.connections,
+            tls: None,
+        }
+    }
+
+    /// Lets clients come with TLS.
+    pub(crate) fn with_tls(mut self, acceptor: Acceptor) -> Self {
+        self.tls = Some(Tls {
+            acceptor: RefCell::new(acceptor),
+            turns: Semaphore::new(1),
+        });
+        self
+    }
+
+    /// Returns how clients are met with TLS, as of now, and the turns of those who compute.
+    pub(crate) fn tls(&self) -> Option<(Acceptor, &Semaphore)> {
+        let tls = self.tls.as_ref()?;
+        let acceptor = tls.acceptor.borrow().clone();
+        Some((acceptor, &tls.turns))
+    }
+
+    /// Meets clients that come from now on with another certificate.
+    pub(crate) fn replace_acceptor(&self, acceptor: Acceptor) {
+        if let Some(tls) = &self.tls {
+            tls.acceptor.replace(acceptor);
         }
     }
 

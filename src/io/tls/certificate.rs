@@ -255,6 +255,14 @@ pub(crate) fn name_of(subject: &[u8]) -> String {
     }
 }
 
+/// Returns the common name of a certificate's subject, `None` if it has none that can be read.
+pub(crate) fn subject_name(der: &[u8]) -> Option<String> {
+    let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
+    let name = certificate.tbs_certificate().subject().common_name();
+    let name = name.ok()?.map(|name| name.value().to_string());
+    name.filter(|name| !name.is_empty())
+}
+
 fn common_name(name: &Name) -> String {
     match name.common_name() {
         Ok(Some(common)) => format!("CN={}", common.value()),

@@ -155,7 +155,7 @@ impl Client {
 
 /// Certificates are judged by the clock that everything else reads.
 #[derive(Debug)]
-struct Clock;
+pub(super) struct Clock;
 
 impl TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
@@ -165,7 +165,7 @@ impl TimeProvider for Clock {
 
 /// ring's provider, with ChaCha20 first where AES has no instructions of its own: on a MIPS
 /// router it takes 53 instructions a byte, AES-128-GCM 288.
-fn preferring_fast_suites() -> CryptoProvider {
+pub(super) fn preferring_fast_suites() -> CryptoProvider {
     let mut provider = provider::default_provider();
     if !has_aes_instructions() {
         provider

@@ -1,4 +1,5 @@
-//! The certificate that the gateway shows to servers that ask who it is.
+//! The certificate that the gateway shows to servers that ask who it is, and how such a pair of
+//! certificate and key is read, also that of the listener.
 //!
 //! Read and checked as a pair: a key that does not belong to its certificate would only show as
 //! an alert of the server, long after it was put there.
@@ -30,7 +31,9 @@ impl Own {
         files: Option<&ClientCertificate>,
         provider: &CryptoProvider,
     ) -> Result<Self, String> {
-        let pair = files.map(|files| read_pair(files, provider)).transpose()?;
+        let names = ("client_certificate", "client_key");
+        let pair = files.map(|files| read_pair(files, names, provider));
+        let pair = pair.transpose()?;
         Ok(Self(pair.map(Arc::new)))
     }
 
@@ -54,38 +57,48 @@ impl ResolvesClientCert for Own {
     }
 }
 
-fn read_pair(files: &ClientCertificate, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
-    let (chain, key) = (read_chain(&files.chain)?, read_key(&files.key)?);
+/// Reads a certificate with its chain, and its key; `names` are those of their keys in bridge.toml.
+///
+/// # Errors
+/// Names the file that is wrong and says what to do.
+pub(super) fn read_pair(
+    files: &ClientCertificate,
+    names: (&str, &str),
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, String> {
+    let (certificate_name, key_name) = names;
+    let chain = read_chain(certificate_name, &files.chain)?;
+    let key = read_key(key_name, &files.key)?;
     let (shown, of) = (files.key.display(), files.chain.display());
     CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
-            "client_key `{shown}` is not the key of the first certificate in `{of}`; name the two \
+            "{key_name} `{shown}` is not the key of the first certificate in `{of}`; name the two \
              that belong together"
         ),
         Error::InvalidCertificate(_) => format!(
-            "client_certificate `{of}`: the first certificate is malformed; export it again"
+            "{certificate_name} `{of}`: the first certificate is malformed; export it again"
         ),
         _ => format!(
-            "client_key `{shown}` is a kind of key that can not be used; use ECDSA P-256 or P-384, \
+            "{key_name} `{shown}` is a kind of key that can not be used; use ECDSA P-256 or P-384, \
              Ed25519, or RSA of 2048 to 4096 bits"
         ),
     })
 }
 
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = roots::read("client_certificate", file)?;
+fn read_chain(name: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = roots::read(name, file)?;
     let shown = file.display();
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         _ => Err(format!(
-            "client_certificate `{shown}` holds no certificate; expected PEM with BEGIN CERTIFICATE"
+            "{name} `{shown}` holds no certificate; expected PEM with BEGIN CERTIFICATE"
         )),
     }
 }
 
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let text = roots::read("client_key", file)?;
+fn read_key(name: &str, file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = roots::read(name, file)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         let shown = file.display();
         let encrypted = text
@@ -93,11 +106,11 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
             .any(|part| part == b"ENCRYPTED");
         match encrypted {
             true => format!(
-                "client_key `{shown}` is encrypted; decrypt it with \
+                "{name} `{shown}` is encrypted; decrypt it with \
                  `openssl pkey -in <file> -out <file>`"
             ),
             false => format!(
-                "client_key `{shown}` holds no key; expected PEM with BEGIN PRIVATE KEY, BEGIN RSA \
+                "{name} `{shown}` holds no key; expected PEM with BEGIN PRIVATE KEY, BEGIN RSA \
                  PRIVATE KEY or BEGIN EC PRIVATE KEY"
             ),
         }

@@ -1,5 +1,6 @@
 //! TLS: alone may name rustls.
 
+pub(crate) mod accepted;
 pub(crate) mod algorithm;
 pub(crate) mod certificate;
 pub(crate) mod client;
@@ -7,6 +8,7 @@ mod client_certificate;
 mod der;
 pub(crate) mod failure;
 pub(crate) mod list;
+pub(crate) mod listener;
 #[cfg(feature = "selftest")]
 pub(crate) mod local;
 mod path;

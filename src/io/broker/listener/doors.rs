@@ -14,9 +14,10 @@ use log::{error, info, warn};
 use rustix::io::Errno;
 use tokio::task::{JoinHandle, spawn_local};
 
+use super::Kind;
 use super::admission::Admission;
 use crate::RunError;
-use crate::config::is_network;
+use crate::config::{Broker, is_network};
 use crate::io::event_loop::shared::Shared;
 
 /// Connections beside those of the clients: in their handshake, or being closed.
@@ -32,6 +33,7 @@ pub(crate) struct Doors {
 
 struct Door {
     address: SocketAddr,
+    kind: Kind,
     state: State,
 }
 
@@ -61,11 +63,14 @@ impl Doors {
     ///
     /// Fails if one on loopback is taken: that is no matter of boot order, most often a second
     /// gateway, and has to be seen at once.
-    pub(crate) fn open(addresses: &[SocketAddr], shared: &Rc<Shared>) -> Result<Self, RunError> {
+    pub(crate) fn open(broker: &Broker, shared: &Rc<Shared>) -> Result<Self, RunError> {
+        let plain = broker.listen.iter().map(|address| (address, Kind::Plain));
+        let tls = broker.tls.iter().flat_map(|tls| &tls.listen);
+        let doors = plain.chain(tls.map(|address| (address, Kind::Tls)));
         let limit = shared.max_clients().saturating_add(HANDSHAKES);
         let admission = Admission::new(limit, shared.connection_limits());
         let mut doors = Self {
-            doors: addresses.iter().copied().map(Door::new).collect(),
+            doors: doors.map(|(at, kind)| Door::new(*at, kind)).collect(),
             admission: Rc::new(RefCell::new(admission)),
             network: shared.lets_network_in(),
         };
@@ -140,9 +145,10 @@ impl Doors {
 }
 
 impl Door {
-    fn new(address: SocketAddr) -> Self {
+    fn new(address: SocketAddr, kind: Kind) -> Self {
         Self {
             address,
+            kind,
             state: State::Closed,
         }
     }
@@ -153,10 +159,15 @@ impl Door {
 
     fn open(&mut self, shared: &Rc<Shared>, admission: &Rc<RefCell<Admission>>) -> io::Result<()> {
         let (listener, address) = super::bind(self.address)?;
-        info!("listening on {address} (MQTT 3.1, 3.1.1 and 5)");
+        let kind = self.kind;
+        let over = match kind {
+            Kind::Plain => "",
+            Kind::Tls => " over TLS",
+        };
+        info!("listening on {address} (MQTT 3.1, 3.1.1 and 5{over})");
         let (shared, admission) = (Rc::clone(shared), Rc::clone(admission));
         let task = spawn_local(async move {
-            super::accept(&listener, address, &shared, &admission).await;
+            super::accept(&listener, address, kind, &shared, &admission).await;
         });
         self.state = State::Open(Accepting { address, task });
         Ok(())

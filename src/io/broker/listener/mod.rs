@@ -3,6 +3,7 @@
 //! Which listeners are open when is for [`doors`].
 
 mod admission;
+pub(crate) mod certificates;
 pub(crate) mod doors;
 
 use std::cell::{Cell, RefCell};
@@ -15,17 +16,29 @@ use log::error;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use self::admission::{Admission, Place};
-use super::session;
+use super::session::{self, Guest};
+use super::transport::Transport;
 use crate::io::clock;
 use crate::io::event_loop::contain;
 use crate::io::event_loop::shared::Shared;
+use crate::io::tls::accepted::{Accepted, Refused};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 256;
 /// Pause after a failed accept: the cause, such as too many open files, lasts a while.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// What is spoken at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// MQTT.
+    Plain,
+    /// MQTT over TLS.
+    Tls,
+}
 
 /// Listens on an address; returns it with the port that was taken if any was asked for.
 fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
@@ -51,6 +64,7 @@ fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 async fn accept(
     listener: &TcpListener,
     address: SocketAddr,
+    kind: Kind,
     shared: &Rc<Shared>,
     admission: &Rc<RefCell<Admission>>,
 ) {
@@ -59,7 +73,7 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 failing = false;
-                welcome(stream, peer, shared, admission);
+                welcome((stream, peer), kind, shared, admission);
             }
             // The client gave up before it was its turn.
             Err(cause) if is_the_clients(&cause) => {}
@@ -84,8 +98,8 @@ fn is_the_clients(cause: &io::Error) -> bool {
 }
 
 fn welcome(
-    stream: TcpStream,
-    peer: SocketAddr,
+    (stream, peer): (TcpStream, SocketAddr),
+    kind: Kind,
     shared: &Rc<Shared>,
     admission: &Rc<RefCell<Admission>>,
 ) {
@@ -105,7 +119,12 @@ fn welcome(
     let shared = Rc::clone(shared);
     spawn_local(async move {
         let seat = Cell::new(None);
-        if !contain(session::serve(stream, peer, &shared, &seat)).await {
+        let serve = async {
+            if let Some(guest) = receive(stream, peer, kind, &shared).await {
+                session::serve(guest, &shared, &seat).await;
+            }
+        };
+        if !contain(serve).await {
             shared.note(|journal, _| journal.panicked("a client's session"));
         }
         if let Some(id) = seat.get() {
@@ -113,6 +132,39 @@ fn welcome(
         }
         drop(place);
     });
+}
+
+/// Performs the TLS handshake where there is to be one.
+async fn receive(
+    stream: TcpStream,
+    peer: SocketAddr,
+    kind: Kind,
+    shared: &Shared,
+) -> Option<Guest> {
+    if kind == Kind::Plain {
+        return Some(Guest {
+            transport: Transport::Plain(stream),
+            address: peer,
+            certificate: None,
+        });
+    }
+    let (acceptor, turns) = shared.tls()?;
+    let limit = shared.connection_limits().connect_timeout;
+    let what = match timeout(limit, Accepted::accept(stream, &acceptor, turns)).await {
+        Ok(Ok(accepted)) => {
+            let certificate = accepted.subject();
+            return Some(Guest {
+                transport: Transport::Tls(accepted),
+                address: peer,
+                certificate: certificate.map(Option::unwrap_or_default),
+            });
+        }
+        Ok(Err(Refused::Lost)) => "gone during the TLS handshake".to_owned(),
+        Ok(Err(Refused::Tls(error))) => format!("TLS handshake failed, {error}"),
+        Err(_) => "no TLS handshake in time".to_owned(),
+    };
+    shared.note(|journal, now| journal.violation(peer, &what, now));
+    None
 }
 
 /// A node with keep alive 0 that lost its power is noticed after two minutes.

@@ -61,10 +61,20 @@ impl Default for Guard {
     }
 }
 
+/// Where a client comes from, and what it has shown there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'a> {
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// The common name of its certificate, which was verified; empty if that has none.
+    pub(crate) certificate: Option<&'a str>,
+}
+
 /// What credentials amount to before the password is checked.
 #[derive(Debug)]
 enum Claim {
-    Anonymous(Identity),
+    /// No password is needed.
+    Known(Identity),
     User(Identity, PasswordHash, Credentials),
     Unknown(Credentials),
     Refused(u8),
@@ -134,10 +144,11 @@ impl Logins {
         &self,
         credentials: Option<Credentials>,
         client: &str,
-        peer: IpAddr,
+        from: Origin<'_>,
     ) -> Result<Identity, u8> {
-        let mut identity = match self.claim(credentials, peer) {
-            Claim::Anonymous(identity) => identity,
+        let peer = from.address;
+        let mut identity = match self.claim(credentials, from) {
+            Claim::Known(identity) => identity,
             Claim::Refused(reason) => return Err(reason),
             Claim::Unknown(credentials) => {
                 // As slow as for a known user: what names there are is nobody's business.
@@ -241,22 +252,27 @@ impl Logins {
         check.await.unwrap_or(false)
     }
 
-    fn claim(&self, credentials: Option<Credentials>, peer: IpAddr) -> Claim {
+    fn claim(&self, credentials: Option<Credentials>, from: Origin<'_>) -> Claim {
+        if let Some(name) = from.certificate {
+            return self.certified(name, credentials.as_ref());
+        }
         let Some(credentials) = credentials else {
-            return self.anonymous(peer);
+            return self.anonymous(from.address);
         };
         match self.users.get(credentials.user.as_str()) {
-            Some(user) => {
-                let identity = Identity {
-                    user: Some(Arc::clone(&user.name)),
-                    rules: Arc::clone(&user.rules),
-                    reply_packet: user.reply_packet,
-                    owns_client_id: false,
-                    peer: None,
-                };
-                Claim::User(identity, user.password.clone(), credentials)
-            }
+            Some(user) => Claim::User(identity(user), user.password.clone(), credentials),
             None => Claim::Unknown(credentials),
+        }
+    }
+
+    /// A certificate says who it is; a user name beside it may say the same.
+    fn certified(&self, name: &str, credentials: Option<&Credentials>) -> Claim {
+        if credentials.is_some_and(|own| own.user != name) {
+            return Claim::Refused(reason::BAD_CREDENTIALS);
+        }
+        match self.users.get(name) {
+            Some(user) => Claim::Known(identity(user)),
+            None => Claim::Refused(reason::NOT_AUTHORIZED),
         }
     }
 
@@ -269,13 +285,23 @@ impl Logins {
         if !welcome {
             return Claim::Refused(reason::NOT_AUTHORIZED);
         }
-        Claim::Anonymous(Identity {
+        Claim::Known(Identity {
             user: None,
             rules: Arc::clone(&self.anonymous_rules),
             reply_packet: None,
             owns_client_id: false,
             peer: None,
         })
+    }
+}
+
+fn identity(user: &User) -> Identity {
+    Identity {
+        user: Some(Arc::clone(&user.name)),
+        rules: Arc::clone(&user.rules),
+        reply_packet: user.reply_packet,
+        owns_client_id: false,
+        peer: None,
     }
 }
 
@@ -326,6 +352,42 @@ mod tests {
         }
     }
 
+    fn at(address: IpAddr) -> Origin<'static> {
+        Origin {
+            address,
+            certificate: None,
+        }
+    }
+
+    #[test]
+    fn a_certificate_says_who_a_client_is() {
+        let logins = logins(Anonymous::Anywhere);
+        let cases = [
+            ("kitchen", None, Ok("kitchen")),
+            ("kitchen", credentials("kitchen"), Ok("kitchen")),
+            (
+                "kitchen",
+                credentials("attic"),
+                Err(reason::BAD_CREDENTIALS),
+            ),
+            ("attic", None, Err(reason::NOT_AUTHORIZED)),
+            ("", None, Err(reason::NOT_AUTHORIZED)),
+        ];
+        for (name, credentials, expected) in cases {
+            let from = Origin {
+                certificate: Some(name),
+                ..at(PEER)
+            };
+            let claim = logins.claim(credentials, from);
+            let found = match &claim {
+                Claim::Known(identity) => Ok(identity.user.as_deref().unwrap()),
+                Claim::Refused(code) => Err(*code),
+                Claim::User(..) | Claim::Unknown(_) => panic!("{claim:?}"),
+            };
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
     fn credentials(user: &str) -> Option<Credentials> {
         Some(Credentials {
             user: user.to_owned(),
@@ -350,8 +412,8 @@ mod tests {
             (Anonymous::Anywhere, far, true),
         ];
         for (anonymous, peer, welcome) in cases {
-            match logins(anonymous).claim(None, peer) {
-                Claim::Anonymous(identity) => assert!(welcome && identity.user.is_none()),
+            match logins(anonymous).claim(None, at(peer)) {
+                Claim::Known(identity) => assert!(welcome && identity.user.is_none()),
                 Claim::Refused(code) => assert!(!welcome && code == reason::NOT_AUTHORIZED),
                 Claim::User(..) | Claim::Unknown(_) => panic!("{anonymous:?} {peer}"),
             }
@@ -360,13 +422,13 @@ mod tests {
 
     #[test]
     fn unknown_user_is_not_taken_for_anonymous() {
-        let claim = logins(Anonymous::Anywhere).claim(credentials("attic"), [127, 0, 0, 1].into());
+        let claim = logins(Anonymous::Anywhere).claim(credentials("attic"), at(PEER));
         assert!(matches!(claim, Claim::Unknown(own) if own.user == "attic"));
     }
 
     #[test]
     fn known_user_brings_rules_and_packet_size() {
-        let claim = logins(Anonymous::No).claim(credentials("kitchen"), [127, 0, 0, 1].into());
+        let claim = logins(Anonymous::No).claim(credentials("kitchen"), at(PEER));
         let Claim::User(identity, hash, _) = claim else {
             panic!("{claim:?}");
         };
@@ -461,7 +523,7 @@ mod tests {
                 tokio::task::spawn_local(async move {
                     let password = password.into();
                     let own = Some(Credentials { user, password });
-                    logins.identify(own, "c", PEER).await.is_ok()
+                    logins.identify(own, "c", at(PEER)).await.is_ok()
                 })
             });
             let clients: Vec<_> = clients.collect();
