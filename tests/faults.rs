@@ -1,7 +1,11 @@
 //! Servers, networks and neighbours that fail, through the whole bridge: what the node is told,
 //! and what everybody else notices of it.
 
-#![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what is not as expected has to fail"
+)]
 
 #[path = "support/certificates.rs"]
 mod certificates;
@@ -13,6 +17,11 @@ mod https;
 mod mqtt;
 #[path = "support/nodes.rs"]
 mod nodes;
+
+#[path = "faults/handshakes.rs"]
+mod handshakes;
+#[path = "faults/responses.rs"]
+mod responses;
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{Read, Write};
@@ -119,6 +128,12 @@ impl Fault {
         }
     }
 
+    /// The same with a changed server.
+    fn of(mut self, change: fn(Script) -> Script) -> Self {
+        self.script = self.script.map(change);
+        self
+    }
+
     fn with_route(mut self, lines: &'static str) -> Self {
         self.route = lines;
         self
@@ -126,207 +141,6 @@ impl Fault {
 }
 
 const IMPATIENT: &str = "timeout = \"300ms\"\n";
-
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn broken_responses() -> Vec<Fault> {
-    let many_fields = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(200));
-    let bomb = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(10 << 20));
-    vec![
-        Fault::script(
-            "not found",
-            Script::fixed("404 Not Found", "gone"),
-            "http.status 404 Not Found",
-        ),
-        Fault::script(
-            "the server's own fault",
-            Script::fixed("500 Oops", ""),
-            "http.status 500 Internal Server Error",
-        ),
-        Fault::steps(
-            "closed with close_notify before a response",
-            vec![Step::Close],
-            "connect.reset - closed by the server before a response",
-        ),
-        Fault::steps(
-            "cut off before a response",
-            vec![Step::Cut],
-            "connect.reset - cut off before a response",
-        ),
-        Fault::steps(
-            "reset before a response",
-            vec![Step::Reset],
-            "connect.reset - reset by the server before a response",
-        ),
-        Fault::steps(
-            "not HTTP",
-            vec![send("SSH-2.0-OpenSSH_9.9\r\n")],
-            "http.malformed - not HTTP: invalid HTTP version",
-        ),
-        Fault::steps(
-            "a protocol nobody asked for",
-            vec![send("HTTP/1.1 101 Switching Protocols\r\n\r\n")],
-            "http.malformed 101 status 101 was not asked for",
-        ),
-        Fault::steps(
-            "a length that is no number",
-            vec![send("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n")],
-            "http.malformed - content-length header not a number",
-        ),
-        Fault::steps(
-            "a chunk length that is no number",
-            vec![chunked("zz\r\n")],
-            "http.malformed 200 chunk length cannot be read as a number",
-        ),
-        Fault::steps(
-            "not the JSON that is selected from",
-            vec![ok("hello")],
-            "http.malformed 200 the response is not JSON, nothing can be selected",
-        )
-        .with_route("select = \"/title\""),
-        Fault::steps(
-            "compressed though nobody asked for it",
-            vec![send(response(
-                "200 OK",
-                &[("content-encoding", "gzip")],
-                b"\x1f\x8b\x08",
-            ))],
-            "http.malformed 200 the body is encoded with gzip, which was not asked for",
-        ),
-        Fault::steps(
-            "less than announced, closed",
-            vec![announcing(10, "half"), Step::Close],
-            "http.truncated 200 4 of 10 bytes",
-        ),
-        Fault::steps(
-            "less than announced, cut off",
-            vec![announcing(10, "half"), Step::Cut],
-            "http.truncated 200 4 of 10 bytes",
-        ),
-        Fault::steps(
-            "within a chunk",
-            vec![chunked("4\r\nha"), Step::Cut],
-            "http.truncated 200 cut off within the response",
-        ),
-        Fault::steps(
-            "between chunks",
-            vec![chunked("4\r\nhalf\r\n"), Step::Close],
-            "http.truncated 200 closed by the server within the response",
-        ),
-        Fault::steps(
-            "a body until the end, without close_notify",
-            vec![send("HTTP/1.0 200 OK\r\n\r\nhalf"), Step::Cut],
-            "http.truncated 200 cut off within the response",
-        ),
-        Fault::steps(
-            "within the header",
-            vec![send("HTTP/1.1 200"), Step::Close],
-            "http.truncated - closed by the server within the response",
-        ),
-        Fault::steps(
-            "a body over the limit, as it says itself",
-            vec![announcing(65_537, "")],
-            "http.too_large 200 65537 bytes, limit 65536",
-        ),
-        Fault::steps(
-            "an endless body",
-            vec![
-                send("HTTP/1.0 200 OK\r\n\r\n"),
-                Step::Endlessly(vec![b'x'; 1000]),
-            ],
-            "http.too_large 200 more than 65536 bytes, limit 65536",
-        ),
-        Fault::steps(
-            "endless chunks",
-            vec![chunked(""), Step::Endlessly(b"4\r\nxxxx\r\n".repeat(100))],
-            "http.too_large 200 more than 65536 bytes, limit 65536",
-        ),
-        Fault::steps(
-            "a header of 10 MB",
-            vec![send(bomb)],
-            "http.too_large - response header over 32 KiB",
-        ),
-        Fault::steps(
-            "many header fields",
-            vec![send(many_fields)],
-            "http.too_large - more than 128 header fields",
-        ),
-        Fault::steps(
-            "more than the node takes",
-            vec![ok(&"x".repeat(2000))],
-            "reply.too_large - 2000",
-        ),
-    ]
-}
-
-fn redirects() -> Vec<Fault> {
-    vec![
-        Fault::steps(
-            "away from https",
-            vec![send(redirect(301, "http://site.example/x?token=1"))],
-            "http.redirect 301 not to https: http://site.example/x",
-        ),
-        Fault::steps(
-            "to another origin",
-            vec![send(redirect(307, "https://elsewhere.example/x"))],
-            "http.redirect 307 to another origin: https://elsewhere.example/x",
-        ),
-        Fault::steps(
-            "in a circle",
-            vec![send(redirect(302, "/again"))],
-            "http.redirect 302 more than 5 redirects",
-        ),
-    ]
-}
-
-fn slow_servers() -> Vec<Fault> {
-    let tick = Duration::from_millis(20);
-    let slow = |why, steps| Fault {
-        route: IMPATIENT,
-        ..Fault::steps(why, steps, "timeout.response - after 0.3 s")
-    };
-    let slow_body = |why, steps| Fault {
-        told: "timeout.response 200 after 0.3 s",
-        ..slow(why, steps)
-    };
-    vec![
-        slow("silent", vec![Step::Stall]),
-        slow(
-            "silent within the header",
-            vec![send("HTTP/1.1 200 OK\r\ncont"), Step::Stall],
-        ),
-        slow_body(
-            "silent within the body",
-            vec![announcing(10, "half"), Step::Stall],
-        ),
-        slow(
-            "a header that drips",
-            vec![Step::Drip(response("200 OK", &[], b"").repeat(10), tick)],
-        ),
-        slow_body(
-            "a body that drips",
-            vec![announcing(1000, ""), Step::Drip(vec![b'x'; 1000], tick)],
-        ),
-        slow(
-            "endless 1xx",
-            vec![Step::Endlessly(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())],
-        ),
-        slow(
-            "silent after a redirect",
-            vec![send(redirect(302, "/there")), Step::Stall],
-        ),
-        Fault {
-            route: "method = \"POST\"\ntimeout = \"300ms\"\n",
-            payload: vec![b'x'; 512 * 1024],
-            ..Fault::script(
-                "the body isn't read",
-                Script::steps(vec![Step::Freeze])
-                    .without_reading_bodies()
-                    .narrow(),
-                "timeout.request - after 0.3 s",
-            )
-        },
-    ]
-}
 
 fn unreachable_servers(full: &FullListener) -> Vec<Fault> {
     vec![
@@ -405,9 +219,13 @@ impl FullListener {
     }
 }
 
-/// Asks one bridge about each fault, and returns the codes it heard.
+/// Asks one bridge about each fault, and returns the codes it heard. Meanwhile a server without
+/// fault is asked too.
 fn suffer(faults: &[Fault]) -> BTreeSet<String> {
     let mut plan = Plan::with("max_packet = \"1MiB\"");
+    let good = serve(Script::echo());
+    plan.endpoint("good", &url(good.port()), &trusting())
+        .route("good", "good", "");
     let mut servers = Vec::new();
     for (at, fault) in faults.iter().enumerate() {
         let name = format!("fault{at}");
@@ -430,13 +248,16 @@ fn suffer(faults: &[Fault]) -> BTreeSet<String> {
         let name = format!("fault{at}");
         let topic = format!("{name}{}", fault.levels.1);
         let reply = ask(broker.address, &name, &topic, &fault.payload);
+        let other = ask(broker.address, &format!("other{at}"), "good", b"");
+        assert_eq!(other.to_string(), "ok: GET /", "beside {}", fault.why);
         heard.lock().unwrap().insert(reply.code().to_owned());
-        match (
-            reply.outcome.as_str(),
-            about_time(&reply.text) == fault.told,
-        ) {
-            ("error", true) => Ok(()),
-            _ => Err(format!("{}: `{reply}`, not `{}`", fault.why, fault.told)),
+        let heard = match reply.outcome.as_str() {
+            "error" => about_time(&reply.text),
+            _ => reply.to_string(),
+        };
+        match heard == fault.told {
+            true => Ok(()),
+            false => Err(format!("{}:\n   {heard}\n   {}", fault.why, fault.told)),
         }
     });
     // However much a server still has to say, its connection is dropped.
@@ -596,9 +417,9 @@ const STORIES: &[(&str, Story)] = &[
 #[test]
 fn each_fault_reaches_the_node_with_its_code() {
     let full = FullListener::new();
-    let mut faults = broken_responses();
-    faults.extend(redirects());
-    faults.extend(slow_servers());
+    let mut faults = responses::broken();
+    faults.extend(responses::redirects());
+    faults.extend(responses::slow());
     faults.extend(unreachable_servers(&full));
     let mut produced = suffer(&faults);
     let heard = Mutex::new(Vec::new());
@@ -610,6 +431,16 @@ fn each_fault_reaches_the_node_with_its_code() {
     produced.extend(heard.into_inner().unwrap());
     let produced: BTreeSet<&str> = produced.iter().map(String::as_str).collect();
     assert_eq!(produced, codes::texts(codes::FAULTS));
+}
+
+#[test]
+fn each_fault_before_the_first_request_has_its_code() {
+    suffer(&handshakes::faults());
+}
+
+#[test]
+fn each_fault_of_form_has_its_code() {
+    suffer(&responses::malformed());
 }
 
 #[test]

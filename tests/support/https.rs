@@ -34,7 +34,7 @@ use super::certificates::{Authority, Identity};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a connection meets before any request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Greeting {
     /// A TLS handshake.
     Tls,
@@ -52,6 +52,13 @@ pub(crate) enum Greeting {
     ResetInHandshake,
     /// These bytes instead of TLS, then FIN.
     Plain(Vec<u8>),
+    /// The ClientHello is read; what a server would answer to it goes through this function, and
+    /// these steps are taken without TLS.
+    Doctored(fn(Vec<u8>) -> Vec<Step>),
+    /// These steps are taken without TLS, before anything is read.
+    First(Vec<Step>),
+    /// What the client says comes back to it.
+    Mirror,
 }
 
 /// One step of an answer.
@@ -79,6 +86,8 @@ pub(crate) enum Step {
     Reset,
     /// Sends a fatal TLS alert, then FIN.
     Alert,
+    /// Asks for new keys (TLS 1.3) for as long as the client takes it.
+    NewKeys,
     /// Reads the next request. Also what happens after the last step.
     Continue,
 }
@@ -146,6 +155,7 @@ pub(crate) struct Script {
     sessions: bool,
     reads_bodies: bool,
     narrow: bool,
+    first_words: Vec<Step>,
 }
 
 impl Script {
@@ -162,6 +172,7 @@ impl Script {
             sessions: true,
             reads_bodies: true,
             narrow: false,
+            first_words: Vec::new(),
         }
     }
 
@@ -239,6 +250,12 @@ impl Script {
     /// loopback they take megabytes otherwise.
     pub(crate) fn narrow(mut self) -> Self {
         self.narrow = true;
+        self
+    }
+
+    /// Takes these steps before the first request of each connection is read.
+    pub(crate) fn speaking_first(mut self, steps: Vec<Step>) -> Self {
+        self.first_words = steps;
         self
     }
 
@@ -478,6 +495,50 @@ impl Shared {
                 read_some(&mut socket)?;
                 socket.write_all(&bytes)?;
             }
+            Greeting::Doctored(doctor) => {
+                let mut tls = ServerConnection::new(Arc::clone(&self.tls)).unwrap();
+                tls.read_tls(&mut socket)?;
+                tls.process_new_packets().map_err(io::Error::other)?;
+                let mut flight = Vec::new();
+                while tls.wants_write() {
+                    tls.write_tls(&mut flight)?;
+                }
+                self.take_bare(&doctor(flight), socket)?;
+            }
+            Greeting::First(steps) => self.take_bare(&steps, socket)?,
+            Greeting::Mirror => {
+                let mut back = socket.try_clone()?;
+                io::copy(&mut socket, &mut back)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes steps without TLS.
+    fn take_bare(&self, steps: &[Step], mut socket: TcpStream) -> io::Result<()> {
+        for step in steps {
+            match step {
+                Step::Send(bytes) => socket.write_all(bytes)?,
+                Step::Endlessly(bytes) => loop {
+                    socket.write_all(bytes)?;
+                },
+                Step::Drip(bytes, pause) => {
+                    for byte in bytes {
+                        socket.write_all(&[*byte])?;
+                        if self.pause(*pause) {
+                            return Ok(());
+                        }
+                    }
+                }
+                Step::Stall => linger(&socket)?,
+                Step::Cut => {
+                    // What is unread would make it an RST.
+                    socket.shutdown(Shutdown::Write)?;
+                    linger(&socket)?;
+                }
+                Step::Reset => reset(&socket)?,
+                other => panic!("{other:?} needs TLS"),
+            }
         }
         Ok(())
     }
@@ -497,6 +558,9 @@ impl Shared {
         let mut stream = StreamOwned::new(tls, socket);
         let mut pending = Vec::new();
         let bodies = self.script.reads_bodies;
+        if !self.take_all(&self.script.first_words, &mut stream)? {
+            return Ok(());
+        }
         while let Some(mut request) = read_request(&mut stream, &mut pending, bodies)? {
             request.connection = number;
             {
@@ -579,6 +643,11 @@ impl Shared {
                     .write_all(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50])?;
                 return Ok(false);
             }
+            Step::NewKeys => loop {
+                let refreshed = stream.conn.refresh_traffic_keys();
+                refreshed.map_err(io::Error::other)?;
+                stream.conn.complete_io(&mut stream.sock)?;
+            },
             Step::Continue => {}
         }
         Ok(true)

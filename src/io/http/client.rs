@@ -258,6 +258,7 @@ impl Client {
             true => discard(&mut body),
             false => read(&mut body, limit).map_err(refuse)?,
         };
+        check_framing(head.version, &head.headers).map_err(refuse)?;
         if !takes_codings && !body.is_empty() {
             refuse_coding(&head.headers).map_err(refuse)?;
         }
@@ -333,6 +334,24 @@ fn head(request: &Request) -> Result<http::Request<()>, Failure> {
         headers.append(field, value);
     }
     Ok(head)
+}
+
+/// Refuses a response of which nobody can tell where it ends: chunked by a server that speaks a
+/// version without chunks, or chunked twice (RFC 9112 §6.1).
+fn check_framing(version: http::Version, fields: &HeaderMap) -> Result<(), Failure> {
+    let malformed = |detail: &str| Err(Failure::new(Code::HttpMalformed, detail));
+    let transfer = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = transfer
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
+        .count();
+    match chunked {
+        0 => Ok(()),
+        1 if version == http::Version::HTTP_11 => Ok(()),
+        1 => malformed("chunked in a version of HTTP that has no chunks"),
+        _ => malformed("chunked more than once"),
+    }
 }
 
 /// Refuses a body that is compressed although the request did not offer to take one: to the node

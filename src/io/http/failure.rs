@@ -87,7 +87,10 @@ pub(crate) fn of_io(error: &io::Error, progress: &Progress) -> Failure {
 /// The connection ended: what that means depends on what came before.
 fn closed(progress: &Progress, how: &str) -> Failure {
     let (code, detail) = match progress.phase {
-        Some(Phase::Handshake) => (Code::TlsHandshake, format!("{how} in the handshake")),
+        // A connect that is answered by RST is refused: one that is reset had succeeded.
+        Some(Phase::Connect | Phase::Handshake) => {
+            (Code::TlsHandshake, format!("{how} in the handshake"))
+        }
         _ if progress.received => (Code::HttpTruncated, format!("{how} within the response")),
         _ => (Code::ConnectReset, format!("{how} before a response")),
     };
@@ -222,7 +225,7 @@ mod tests {
                 ErrorKind::ConnectionReset,
                 Connect,
                 false,
-                Code::ConnectReset,
+                Code::TlsHandshake,
             ),
             (
                 ErrorKind::ConnectionReset,

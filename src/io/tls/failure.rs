@@ -8,7 +8,9 @@ mod verdict;
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{AlertDescription, Error, InvalidMessage, PeerMisbehaved, RootCertStore};
+use rustls::{
+    AlertDescription, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved, RootCertStore,
+};
 
 use crate::core::outcome::{Code, Failure};
 
@@ -42,6 +44,10 @@ pub(crate) fn classify(error: &Error, shown: &Shown<'_>) -> Failure {
         Error::NoCertificatesPresented => {
             Failure::new(Code::TlsBadCertificate, "the server showed no certificate")
         }
+        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => Failure::new(
+            Code::TlsProtocol,
+            "nothing in common: the server speaks neither TLS 1.2 nor 1.3",
+        ),
         Error::PeerIncompatible(why) => Failure::new(
             Code::TlsProtocol,
             brief(&format!(
@@ -140,7 +146,10 @@ fn handshake(detail: &str) -> Failure {
 }
 
 fn received(alert: AlertDescription, shown: &Shown<'_>) -> Failure {
-    let text = words(&format!("{alert:?}"));
+    let text = match alert {
+        AlertDescription::Unknown(number) => number.to_string(),
+        known => words(&format!("{known:?}")),
+    };
     let ours = |detail: &str| Failure::new(Code::TlsClientCertificate, detail);
     match alert {
         AlertDescription::CertificateRequired => ours("the server requires one"),
@@ -161,9 +170,15 @@ fn received(alert: AlertDescription, shown: &Shown<'_>) -> Failure {
                 false => ours(&format!("the server asked for one, then sent alert {text}")),
             }
         }
+        AlertDescription::UnrecognisedName => handshake(&format!(
+            "the server does not know the name {}: it sent alert {text}",
+            shown.name
+        )),
         AlertDescription::HandshakeFailure
         | AlertDescription::ProtocolVersion
         | AlertDescription::InsufficientSecurity
+        | AlertDescription::InappropriateFallback
+        | AlertDescription::ExportRestriction
         | AlertDescription::NoApplicationProtocol => {
             Failure::new(Code::TlsProtocol, format!("the server sent alert {text}"))
         }
