@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use temp_dir::TempDir;
 
 /// Faults that have a case.
-const FAULTS: [&str; 14] = [
+const FAULTS: [&str; 17] = [
     "tls.expired",
     "tls.not_yet_valid",
     "tls.wrong_name",
@@ -22,6 +22,9 @@ const FAULTS: [&str; 14] = [
     "tls.self_signed",
     "tls.bad_certificate",
     "tls.weak",
+    "tls.revoked",
+    "tls.revocation_unknown",
+    "tls.pin_mismatch",
     "tls.protocol",
     "tls.client_certificate",
     "tls.handshake",
@@ -88,8 +91,8 @@ fn every_case_is_judged_as_expected_and_nothing_stays_behind() {
             codes.insert(code);
         }
     }
-    assert!(good >= 11, "good ones have to be let in: {out}");
-    assert!(rows.len() >= 49, "{out}");
+    assert!(good >= 15, "good ones have to be let in: {out}");
+    assert!(rows.len() >= 60, "{out}");
     let missing: Vec<_> = FAULTS.iter().filter(|it| !codes.contains(*it)).collect();
     assert_eq!(missing, Vec::<&&str>::new(), "no case for these");
     let count = format!("\n{} cases in ", rows.len());

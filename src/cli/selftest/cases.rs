@@ -2,6 +2,9 @@
 
 use std::fmt::Display;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use super::certificates::{Authority, Identity};
 use super::server::{Answer, Behaviour};
 use crate::core::endpoint::TlsVersion::{self, V1_2, V1_3};
@@ -10,6 +13,9 @@ use crate::io::tls::local::Acceptor;
 /// The name that servers are asked by. It never goes to a name server.
 const HOST: &str = "site.test";
 const NAMES: &[&str] = &[HOST];
+/// Trusts one root.
+const ROOT: &str = "roots = [\"@root.pem\"]\n";
+const GOOD: &str = "ok TLS 1.3, full handshake";
 
 /// One server and what has to come of asking it.
 pub(super) struct Case {
@@ -17,12 +23,12 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     /// The host in the URL.
     pub(super) host: &'static str,
-    /// The root to trust, in DER.
-    pub(super) root: Vec<u8>,
+    /// Files that its `[endpoint]` names, with an `@` before each name.
+    pub(super) files: Vec<(&'static str, Vec<u8>)>,
     /// What the server does.
     pub(super) behaviour: Behaviour,
     /// Further lines of its `[endpoint]`.
-    pub(super) lines: &'static str,
+    pub(super) lines: String,
     /// How often it is asked; the last answer counts, and those before it have to be good.
     pub(super) asks: usize,
     /// `ok` with the body, or a failure's code.
@@ -43,6 +49,9 @@ pub(super) fn make(now: u64) -> Result<Vec<Case>, String> {
     cases.extend(world.bad_dates_and_names()?);
     cases.extend(world.bad_issuers()?);
     cases.extend(world.bad_certificates()?);
+    cases.extend(world.pins()?);
+    cases.extend(world.revocation()?);
+    cases.extend(world.client_certificates()?);
     cases.extend(world.bad_handshakes()?);
     cases.extend(world.bad_http()?);
     Ok(cases)
@@ -61,6 +70,8 @@ struct World {
 }
 
 type Made = Result<Identity, ring::error::Unspecified>;
+/// A revocation list.
+type Listed = Result<Vec<u8>, ring::error::Unspecified>;
 type Cases = Result<Vec<Case>, String>;
 
 impl World {
@@ -68,9 +79,9 @@ impl World {
         Case {
             name,
             host: HOST,
-            root: self.ours.root.clone(),
+            files: vec![("root.pem", pem("CERTIFICATE", &self.ours.root))],
             behaviour,
-            lines: "",
+            lines: ROOT.to_owned(),
             asks: 1,
             expected,
         }
@@ -88,7 +99,6 @@ impl World {
     }
 
     fn good(&self) -> Cases {
-        const GOOD: &str = "ok TLS 1.3, full handshake";
         let ours = &self.ours;
         let speaking = |version, answer| tls(ours.good(NAMES), version, answer);
         let twice = |name, behaviour, expected| Case {
@@ -130,7 +140,7 @@ impl World {
             self.shows("valid since a minute", ours.valid(NAMES, -60, 3600), GOOD)?,
             self.shows("valid for an hour", ours.valid(NAMES, -3600, 3600), GOOD)?,
             Case {
-                root: itself.chain.concat(),
+                files: vec![("root.pem", pem("CERTIFICATE", &itself.chain.concat()))],
                 ..self.shows("self-signed, trusted itself", Ok(itself), GOOD)?
             },
         ])
@@ -243,25 +253,109 @@ impl World {
         ])
     }
 
+    fn pins(&self) -> Cases {
+        const MISMATCH: &str = "tls.pin_mismatch";
+        let (ours, other) = (&self.ours, &self.other);
+        let itself = |authority: &Authority| authority.self_signed(NAMES, true);
+        let with = |lines: &str, pin: String, case| Case {
+            lines: format!("{lines}pins = [\"{pin}\"]\n"),
+            ..case
+        };
+        let beside = |pin, case| with(ROOT, pin, case);
+        let alone = |pin, case| with("roots = \"none\"\n", pin, case);
+        let shows = |name, made, expected| self.shows(name, made, expected);
+        Ok(vec![
+            beside(ours.pin(), shows("key pinned", ours.good(NAMES), GOOD)?),
+            beside(
+                other.pin(),
+                shows("another key pinned", ours.good(NAMES), MISMATCH)?,
+            ),
+            alone(
+                ours.pin(),
+                shows("self-signed, pinned", itself(ours), GOOD)?,
+            ),
+            alone(
+                other.pin(),
+                shows("self-signed, another pinned", itself(ours), MISMATCH)?,
+            ),
+        ])
+    }
+
+    fn revocation(&self) -> Cases {
+        const UNKNOWN: &str = "tls.revocation_unknown";
+        const HOUR: i64 = 3600;
+        let ours = &self.ours;
+        let listed = |name, (root, intermediate): (Listed, Listed), expected| {
+            let mut case = self.shows(name, ours.good(NAMES), expected)?;
+            case.lines
+                .push_str("revocation = \"require\"\ncrl = [\"@1.crl\", \"@2.crl\"]\n");
+            case.files.push(("1.crl", root.map_err(unmade)?));
+            case.files.push(("2.crl", intermediate.map_err(unmade)?));
+            Ok::<_, String>(case)
+        };
+        let good = || (ours.root_list(false), ours.intermediate_list(&[], HOUR));
+        Ok(vec![
+            listed("not revoked", good(), GOOD)?,
+            listed(
+                "revoked",
+                (good().0, ours.intermediate_list(NAMES, HOUR)),
+                "tls.revoked",
+            )?,
+            listed(
+                "its CA revoked",
+                (ours.root_list(true), good().1),
+                "tls.revoked",
+            )?,
+            listed(
+                "its CA's list out of date",
+                (good().0, ours.intermediate_list(&[], -HOUR)),
+                UNKNOWN,
+            )?,
+            listed("its CA's list missing", (good().0, good().0), UNKNOWN)?,
+        ])
+    }
+
+    fn client_certificates(&self) -> Cases {
+        const REFUSED: &str = "tls.client_certificate";
+        let own = self.ours.for_clients(NAMES).map_err(unmade)?;
+        let leaf = own.chain.first().cloned().unwrap_or_default();
+        let demanding = |version, client| {
+            let identity = self.ours.good(NAMES).map_err(unmade)?;
+            let made = Acceptor::new(&identity.chain, &identity.key, version, Some(client));
+            Ok::<_, String>(Behaviour::Tls(made.map_err(unmade)?, Answer::Keep))
+        };
+        let shown = |mut case: Case| {
+            case.lines
+                .push_str("client_certificate = \"@own.pem\"\nclient_key = \"@own.key\"\n");
+            case.files.push(("own.pem", pem("CERTIFICATE", &leaf)));
+            case.files.push(("own.key", pem("PRIVATE KEY", &own.key)));
+            case
+        };
+        let case = |name, behaviour, expected| self.case(name, behaviour, expected);
+        let other = || demanding(V1_3, Vec::new());
+        Ok(vec![
+            shown(case(
+                "our certificate shown",
+                demanding(V1_3, leaf.clone())?,
+                GOOD,
+            )),
+            shown(case("our certificate refused", other()?, REFUSED)),
+            case("none shown, TLS 1.3", other()?, REFUSED),
+            case("none shown, TLS 1.2", demanding(V1_2, Vec::new())?, REFUSED),
+        ])
+    }
+
     fn bad_handshakes(&self) -> Cases {
         let sends = |name, bytes: &[u8], expected| {
             self.case(name, Behaviour::Send(bytes.to_vec()), expected)
         };
-        let demanding = |version| {
-            let identity = self.ours.good(NAMES).map_err(unmade)?;
-            let made = Acceptor::new(&identity.chain, &identity.key, version, true);
-            Ok::<_, String>(Behaviour::Tls(made.map_err(unmade)?, Answer::Keep))
-        };
-        const DEMANDS: &str = "tls.client_certificate";
         // Record and message headers, version, random, no session, a cipher suite of its time.
         let mut old = vec![0x16, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1];
         old.extend([7; 32]);
         old.extend([0, 0, 0x2f, 0]);
         Ok(vec![
-            self.case("client certificate, TLS 1.3", demanding(V1_3)?, DEMANDS),
-            self.case("client certificate, TLS 1.2", demanding(V1_2)?, DEMANDS),
             Case {
-                lines: "min_tls = \"1.3\"",
+                lines: format!("{ROOT}min_tls = \"1.3\"\n"),
                 ..self.case(
                     "TLS 1.2, where 1.3 is wanted",
                     tls(self.ours.good(NAMES), V1_2, Answer::Keep)?,
@@ -279,7 +373,7 @@ impl World {
             sends("garbage", &[0xff; 200], "tls.handshake"),
             sends("closed in the handshake", &[], "tls.handshake"),
             Case {
-                lines: "timeout = \"500ms\"",
+                lines: format!("{ROOT}timeout = \"500ms\"\n"),
                 ..self.case("silent", Behaviour::Silence, "timeout.tls")
             },
             self.case("nobody there", Behaviour::Absence, "connect.refused"),
@@ -297,8 +391,14 @@ impl World {
 
 fn tls(made: Made, version: TlsVersion, answer: Answer) -> Result<Behaviour, String> {
     let identity = made.map_err(unmade)?;
-    let acceptor = Acceptor::new(&identity.chain, &identity.key, version, false);
+    let acceptor = Acceptor::new(&identity.chain, &identity.key, version, None);
     Ok(Behaviour::Tls(acceptor.map_err(unmade)?, answer))
+}
+
+/// Returns DER as a PEM file (RFC 7468).
+fn pem(label: &str, der: &[u8]) -> Vec<u8> {
+    let text = BASE64_STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n").into_bytes()
 }
 
 /// A fatal alert (RFC 8446 §6).

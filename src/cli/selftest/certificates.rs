@@ -1,62 +1,16 @@
-//! Certificates made on the spot, each with one defect at most.
-//!
-//! ECDSA on P-256 alone: what ring signs with in little time and code.
+//! The authorities of the self-test and what they issue, each certificate with one defect at most.
 
 use ring::error::Unspecified;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 
-use super::der::{BIT_STRING, BOOLEAN, OCTET_STRING, OID};
-use super::der::{element, integer, name, sequence, time};
-use crate::io::tls::certificate::date;
-
-/// ecPublicKey on prime256v1, as an AlgorithmIdentifier (RFC 5480 §2.1.1).
-const P256: &[u8] = &[
-    0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-    0xce, 0x3d, 0x03, 0x01, 0x07,
-];
-/// ecdsa-with-SHA2 without its last number (RFC 5758 §3.2).
-const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
-const SHA224: u8 = 1;
-const SHA256: u8 = 2;
-/// id-kp without its last number (RFC 5280 §4.2.1.12).
-const PURPOSE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03];
-const SERVERS: u8 = 1;
-const CLIENTS: u8 = 2;
-/// Of id-ce (RFC 5280 §4.2.1).
-const KEY_USAGE: u8 = 15;
-const ALTERNATIVE_NAMES: u8 = 17;
-const BASIC_CONSTRAINTS: u8 = 19;
-const NAME_CONSTRAINTS: u8 = 30;
-const EXTENDED_KEY_USAGE: u8 = 37;
-/// Of nothing that anybody knows.
-const UNKNOWN: u8 = 127;
+use super::der::{element, sequence};
+use super::sign::{CLIENTS, NAME_CONSTRAINTS, SERVERS, SHA224, SHA256, UNKNOWN};
+use super::sign::{Draft, Issuer, Key, general};
 
 /// 2014-04-09 and 2015-04-12: those of a certificate that many have tested with.
 const LONG_AGO: (u64, u64) = (1_397_001_600, 1_428_796_800);
 /// 2100-01-10 and a year later.
 const FAR_AHEAD: (u64, u64) = (4_103_222_400, 4_134_758_400);
 const DAY: u64 = 86_400;
-
-/// A key pair.
-pub(super) struct Key {
-    pair: EcdsaKeyPair,
-    /// As a TLS server takes it.
-    pkcs8: Vec<u8>,
-}
-
-impl Key {
-    fn new() -> Result<Self, Unspecified> {
-        let random = SystemRandom::new();
-        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random)?;
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random);
-        Ok(Self {
-            pair: pair.map_err(|_| Unspecified)?,
-            pkcs8: pkcs8.as_ref().to_vec(),
-        })
-    }
-}
 
 /// What a server shows, and the key it has.
 #[derive(Clone)]
@@ -65,104 +19,6 @@ pub(super) struct Identity {
     pub(super) chain: Vec<Vec<u8>>,
     /// Its private key, PKCS#8 in DER.
     pub(super) key: Vec<u8>,
-}
-
-/// A certificate that is still to be signed.
-#[derive(Clone)]
-struct Draft<'a> {
-    subject: &'a str,
-    /// DNS names, and an IPv4 address where it reads as one.
-    names: &'a [&'a str],
-    /// Seconds since 1970.
-    valid: (u64, u64),
-    /// Whether it is a CA, and how many CAs may stand below it.
-    authority: Option<Option<u32>>,
-    purpose: u8,
-    hash: u8,
-    /// A further extension that is critical: its number, its value.
-    extension: Option<(u8, Vec<u8>)>,
-}
-
-/// Whose name and key a certificate is signed with.
-#[derive(Clone, Copy)]
-struct Issuer<'a> {
-    name: &'a str,
-    key: &'a Key,
-}
-
-impl Draft<'_> {
-    fn sign(&self, key: &Key, issuer: Issuer<'_>) -> Result<Vec<u8>, Unspecified> {
-        let oid = element(OID, &[ECDSA, &[self.hash]]);
-        let algorithm = sequence(&[&oid]);
-        let (begin, end) = self.valid;
-        let validity = sequence(&[&time(begin, &date(begin)), &time(end, &date(end))]);
-        let public = element(BIT_STRING, &[&[0], key.pair.public_key().as_ref()]);
-        let body = sequence(&[
-            &element(0xa0, &[&integer(2)]), // version 3
-            &integer(self.serial()),
-            &algorithm,
-            &name(issuer.name),
-            &validity,
-            &name(self.subject),
-            &sequence(&[P256, &public]),
-            &element(0xa3, &[&sequence(&[&self.extensions()])]),
-        ]);
-        let signature = issuer.key.pair.sign(&SystemRandom::new(), &body)?;
-        let signature = element(BIT_STRING, &[&[0], signature.as_ref()]);
-        Ok(sequence(&[&body, &algorithm, &signature]))
-    }
-
-    /// Tells the certificates of one issuer apart.
-    fn serial(&self) -> u32 {
-        let names = self.names.iter().flat_map(|name| name.bytes());
-        names.fold(1_u32, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(u32::from(byte))
-        })
-    }
-
-    fn extensions(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        match self.authority {
-            Some(below) => {
-                let below = below.map(integer).unwrap_or_default();
-                let value = sequence(&[&element(BOOLEAN, &[&[0xff]]), &below]);
-                out.extend(extension(BASIC_CONSTRAINTS, true, &value));
-                // keyCertSign and cRLSign
-                out.extend(extension(KEY_USAGE, true, &[BIT_STRING, 2, 1, 6]));
-            }
-            None => {
-                // digitalSignature
-                out.extend(extension(KEY_USAGE, true, &[BIT_STRING, 2, 7, 0x80]));
-                let purpose = element(OID, &[PURPOSE, &[self.purpose]]);
-                out.extend(extension(EXTENDED_KEY_USAGE, false, &sequence(&[&purpose])));
-            }
-        }
-        if !self.names.is_empty() {
-            let names: Vec<u8> = self.names.iter().flat_map(|name| general(name)).collect();
-            out.extend(extension(ALTERNATIVE_NAMES, false, &sequence(&[&names])));
-        }
-        if let Some((number, value)) = &self.extension {
-            out.extend(extension(*number, true, value));
-        }
-        out
-    }
-}
-
-fn extension(number: u8, critical: bool, value: &[u8]) -> Vec<u8> {
-    let oid = element(OID, &[&[0x55, 0x1d, number]]);
-    let critical = match critical {
-        true => element(BOOLEAN, &[&[0xff]]),
-        false => Vec::new(),
-    };
-    sequence(&[&oid, &critical, &element(OCTET_STRING, &[value])])
-}
-
-/// Returns a GeneralName: a DNS name or an IPv4 address (RFC 5280 §4.2.1.6).
-fn general(name: &str) -> Vec<u8> {
-    match name.parse::<std::net::Ipv4Addr>() {
-        Ok(address) => element(0x87, &[&address.octets()]),
-        Err(_) => element(0x82, &[name.as_bytes()]),
-    }
 }
 
 /// A root, an intermediate below it, and a key for every certificate that the intermediate signs.
@@ -400,6 +256,33 @@ impl Authority {
         let mut identity = self.good(names)?;
         identity.key = Key::new()?.pkcs8;
         Ok(identity)
+    }
+
+    /// The pin of every leaf's key.
+    pub(super) fn pin(&self) -> String {
+        self.leaf_key.pin()
+    }
+
+    /// The root's revocation list, with the intermediate on it or not.
+    pub(super) fn root_list(&self, revokes: bool) -> Result<Vec<u8>, Unspecified> {
+        let serial = self.ca(&self.intermediate_name, None).serial();
+        let revoked: &[u32] = if revokes { &[serial] } else { &[] };
+        self.root_issuer()
+            .list((self.now - DAY, self.now + DAY), revoked)
+    }
+
+    /// The intermediate's revocation list, with the leaf of these names on it if there are any.
+    /// The next one is due in so many seconds.
+    pub(super) fn intermediate_list(
+        &self,
+        revoked: &[&str],
+        due: i64,
+    ) -> Result<Vec<u8>, Unspecified> {
+        let serial = self.draft(revoked).serial();
+        let revoked: &[u32] = if revoked.is_empty() { &[] } else { &[serial] };
+        let next = self.now.saturating_add_signed(due);
+        self.intermediate_issuer()
+            .list((self.now - DAY, next), revoked)
     }
 
     /// A leaf that has signed itself, with or without the CA flag that `openssl req -x509` sets.

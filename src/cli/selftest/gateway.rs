@@ -2,15 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 
 use super::cases::Case;
 use super::server::Place;
@@ -93,32 +91,37 @@ pub(super) fn topic(number: usize) -> String {
     format!("selftest/{number}")
 }
 
-/// Writes the roots and returns the bridge.toml that names them.
+/// Writes the cases' files and returns the bridge.toml that names them.
 fn configuration(cases: &[Case], places: &[Place], folder: &Path) -> io::Result<String> {
     let mut text = "[gateway]\nname = \"selftest\"\n[broker]\nlisten = [\"127.0.0.1:0\"]\n\
          [defaults]\nreply_packet = 1024\nconcurrency = 1\n"
         .to_owned();
     for (number, (case, place)) in cases.iter().zip(places).enumerate() {
-        let roots = folder.join(format!("{number}.pem"));
-        let pem = BASE64_STANDARD.encode(&case.root);
-        fs::write(
-            &roots,
-            format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n"),
-        )?;
+        let prefix = format!("{number}-");
+        for (name, contents) in &case.files {
+            write_private(&folder.join(format!("{prefix}{name}")), contents)?;
+        }
         let topic = topic(number);
         // Writing to a String can not fail.
         let _ = write!(
             text,
             "[endpoint.case{number}]\nurl = \"https://{}:{}\"\naddress = \"127.0.0.1\"\n\
-             roots = [\"{number}.pem\"]\n{}\n\
+             {}\n\
              [[route]]\ntopic = \"{topic}\"\nendpoint = \"case{number}\"\n\
              reply = \"replies/{topic}/{{outcome}}\"\n",
             case.host,
             place.port(),
-            case.lines
+            case.lines.replace('@', &prefix)
         );
     }
     Ok(text)
+}
+
+/// Writes a file that nobody else may read: it may be a key.
+fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(contents)
 }
 
 /// A new folder, removed with all that is in it when dropped.

@@ -10,6 +10,7 @@ mod certificates;
 mod der;
 mod gateway;
 mod server;
+mod sign;
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -5,13 +5,14 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use rustls::crypto::ring as provider;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{ring as provider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, HandshakeKind, ServerConfig, ServerConnection,
-    SignatureScheme, StreamOwned, version,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, HandshakeKind, ServerConfig,
+    ServerConnection, SignatureScheme, StreamOwned, version,
 };
 
 use crate::core::endpoint::TlsVersion;
@@ -25,7 +26,8 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     /// Makes a server's side that shows this chain, leaf first in DER, and speaks this version
-    /// only. `key` is PKCS#8 in DER, of an elliptic curve.
+    /// only. `key` is PKCS#8 in DER, of an elliptic curve. With `client`, clients have to show
+    /// that certificate, in DER; an empty one is nobody's.
     ///
     /// # Errors
     /// If the key is none.
@@ -33,7 +35,7 @@ impl Acceptor {
         chain: &[Vec<u8>],
         key: &[u8],
         version: TlsVersion,
-        demands_certificate: bool,
+        client: Option<Vec<u8>>,
     ) -> Result<Self, Error> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_vec()));
         let key = provider::sign::any_ecdsa_type(&key)?;
@@ -45,9 +47,9 @@ impl Acceptor {
         };
         let builder = ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
             .with_protocol_versions(&versions)?;
-        let builder = match demands_certificate {
-            true => builder.with_client_cert_verifier(Arc::new(Demanding)),
-            false => builder.with_no_client_auth(),
+        let builder = match client {
+            Some(client) => builder.with_client_cert_verifier(Arc::new(Only(client))),
+            None => builder.with_no_client_auth(),
         };
         let config = Arc::new(builder.with_cert_resolver(Arc::new(identity)));
         Ok(Self { config, version })
@@ -119,40 +121,45 @@ impl Accepted {
     }
 }
 
-/// Asks every client for a certificate and would take none.
+/// Lets nobody in but the client with this certificate, in DER.
 #[derive(Debug)]
-struct Demanding;
+struct Only(Vec<u8>);
 
-impl ClientCertVerifier for Demanding {
+impl ClientCertVerifier for Only {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
+        shown: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+        match shown.as_ref() == self.0 {
+            true => Ok(ClientCertVerified::assertion()),
+            false => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
     }
 
     fn verify_tls12_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = provider::default_provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, &algorithms)
     }
 
     fn verify_tls13_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = provider::default_provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, &algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
