@@ -1,3 +1,8 @@
+//! Says how old the program is at least, and packs its relocations.
+//!
+//! A clock that shows a time before the program was written is not believed. The packers of
+//! distributions give the date of their sources in SOURCE_DATE_EPOCH.
+//!
 //! Packs the relative relocations of the program where the C library can read them.
 //!
 //! A position-independent program holds thousands of them at 24 bytes each; packed (`DT_RELR`)
@@ -10,8 +15,17 @@ use std::fs::read;
 
 const MARK: &[u8] = b"GLIBC_ABI_DT_RELR";
 
+/// 2026-11-23, when this version was written: raised with each release.
+const WRITTEN: u64 = 1_795_392_000;
+
 fn main() {
     println!("cargo::rerun-if-changed=src/build.rs");
+    // Not the time of the build, so that the same sources give the same bytes.
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let date = var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|date| date.parse().ok());
+    println!("cargo::rustc-env=BUILT={}", date.unwrap_or(WRITTEN));
     let native = var("HOST") == var("TARGET");
     let glibc = var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "gnu");
     let arch = var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();

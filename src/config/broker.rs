@@ -10,7 +10,7 @@ use crate::core::access::Rules;
 use super::section::Section;
 use super::show::quote;
 use super::users::{self, Holder, Rule};
-use super::{Anonymous, Broker, TlsListener, limits, value};
+use super::{Anonymous, Broker, ClockTrust, TlsListener, limits, value};
 
 /// The users file unless `users_file` names another.
 const USERS_FILE: &str = "users.toml";
@@ -19,10 +19,16 @@ const USERS_FILE: &str = "users.toml";
 pub(super) struct Gateway {
     pub(super) name: Arc<str>,
     pub(super) stop_timeout: Duration,
+    pub(super) clock: ClockTrust,
 }
 
-/// Reads `[gateway]`; `host_name` stands in for a name that is not configured.
-pub(super) fn read_gateway(top: &Section<'_>, host_name: impl FnOnce() -> String) -> Gateway {
+/// Reads `[gateway]`; `host_name` stands in for a name that is not configured, and relative paths
+/// start at `directory`.
+pub(super) fn read_gateway(
+    top: &Section<'_>,
+    directory: &Path,
+    host_name: impl FnOnce() -> String,
+) -> Gateway {
     let section = top.table("gateway", "gateway", "[gateway]");
     let name = section.as_ref().and_then(|section| {
         let name = section.text("name")?;
@@ -37,11 +43,28 @@ pub(super) fn read_gateway(top: &Section<'_>, host_name: impl FnOnce() -> String
         Some(name.value)
     });
     let bounds = Duration::ZERO..=Duration::from_secs(300);
+    let clock = section
+        .as_ref()
+        .and_then(|section| read_clock(section, directory));
     let stop_timeout = section.and_then(|section| section.duration("stop_timeout", bounds));
     Gateway {
+        clock: clock.unwrap_or_default(),
         name: name.unwrap_or_else(host_name).into(),
         stop_timeout: stop_timeout.map_or(Duration::from_secs(10), |at| at.value),
     }
+}
+
+fn read_clock(section: &Section<'_>, directory: &Path) -> Option<ClockTrust> {
+    if !section.is_table("clock") {
+        let words = [("trusted", ClockTrust::Trusted)];
+        return section.choice("clock", &words).map(|at| at.value);
+    }
+    let clock = section.table("clock", "gateway.clock", "clock")?;
+    let file = clock.text("synchronised_file");
+    let remedy = "write `clock = { synchronised_file = \"…\" }` or `clock = \"trusted\"`";
+    // It need not be there: that it comes is what is waited for.
+    let file = clock.require("synchronised_file", file, remedy)?;
+    Some(ClockTrust::SynchronisedFile(directory.join(file.value)))
 }
 
 /// Returns the name of this machine, or `gateway` if it has none that fits a topic level.

@@ -33,7 +33,6 @@ const NOT_BUILT: &[(&str, &str)] = &[
     ("", "store"),
     ("", "metrics"),
     ("", "log"),
-    ("gateway", "clock"),
     ("broker", "persistence"),
     ("defaults", "delivery"),
     ("defaults", "retry"),
@@ -61,6 +60,10 @@ keys! {
     "gateway" {
         "name" "text" "the host name" "value of `{gateway}` in templates";
         "stop_timeout" "duration" "\"10s\"" "how long a stop waits for requests in flight";
+        "clock" "`trusted` or `{ synchronised_file = \"…\" }`" "\"trusted\"" "when the time is believed: always, or once a file says that it was set since boot";
+    }
+    "gateway.clock" {
+        "synchronised_file" "path" "required" "file that is written when the clock has been set; on a disk that a restart empties";
     }
     "broker" {
         "listen" "list of addresses" "[\"127.0.0.1:1883\", \"[::1]:1883\"]" "IP address and port of each listener; port 0 takes any free one";

@@ -73,6 +73,18 @@ pub struct Config {
     pub routes: Arc<RouteTable>,
     /// How long a stop waits for what is in flight.
     pub stop_timeout: Duration,
+    /// When the clock is believed.
+    pub clock: ClockTrust,
+}
+
+/// When the clock is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClockTrust {
+    /// Whenever it shows no time before this program was built.
+    #[default]
+    Trusted,
+    /// Once this file is there as well: it is written when the clock has been set.
+    SynchronisedFile(PathBuf),
 }
 
 /// `[broker]`.
@@ -215,7 +227,7 @@ impl Config {
 fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Config {
     let directory = directory_of(path);
     let report = top.report;
-    let gateway = broker::read_gateway(top, broker::host_name);
+    let gateway = broker::read_gateway(top, &directory, broker::host_name);
     let broker::ReadBroker {
         broker,
         written_rules,
@@ -262,6 +274,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
             .collect(),
         routes: Arc::new(RouteTable::new(routes)),
         stop_timeout: gateway.stop_timeout,
+        clock: gateway.clock,
     }
 }
 

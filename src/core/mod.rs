@@ -4,6 +4,7 @@
 //! decisions go out as values. `core::` always means this module; the standard library is `std::`.
 
 pub mod access;
+pub mod belief;
 pub mod bridge;
 pub mod certificates;
 pub mod endpoint;

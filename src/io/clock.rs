@@ -1,9 +1,19 @@
 //! The one place that reads the clocks.
 
-use std::sync::OnceLock;
+use std::fmt;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::config::{ClockTrust, Stamp};
+use crate::core::belief::Belief;
+
+/// When this program was built, seconds since 1970: no clock that is right shows an earlier time.
+const BUILT: &str = env!("BUILT");
 
 /// A wall clock of this process's own: what it showed, and when.
 static OWN: OnceLock<(Duration, Instant)> = OnceLock::new();
@@ -20,8 +30,16 @@ pub(crate) fn unix_time() -> Duration {
     if let Some((start, since)) = OWN.get() {
         return *start + since.elapsed();
     }
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
+    // Where the system's time has 32 bits, std panics from 2038 on. It would each time.
+    static UNREADABLE: AtomicBool = AtomicBool::new(false);
+    if UNREADABLE.load(Ordering::Relaxed) {
+        return Duration::ZERO;
+    }
+    let read = catch_unwind(SystemTime::now).unwrap_or_else(|_| {
+        UNREADABLE.store(true, Ordering::Relaxed);
+        SystemTime::UNIX_EPOCH
+    });
+    read.duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
 }
 
@@ -29,6 +47,87 @@ pub(crate) fn unix_time() -> Duration {
 pub(crate) fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+/// The wall clock as far as it is believed, by which certificates are judged.
+pub(crate) struct Wall {
+    /// The file that says that somebody has set it; `None` if it is trusted without.
+    sign: Option<PathBuf>,
+    belief: Mutex<Belief<Stamp>>,
+    /// How far it is behind the real one.
+    #[cfg(test)]
+    behind: Mutex<Duration>,
+}
+
+impl fmt::Debug for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wall")
+    }
+}
+
+impl Default for Wall {
+    fn default() -> Self {
+        Self::new(&ClockTrust::Trusted)
+    }
+}
+
+impl Wall {
+    /// Makes a clock that is trusted so far.
+    pub(crate) fn new(trust: &ClockTrust) -> Self {
+        let sign = match trust {
+            ClockTrust::Trusted => None,
+            ClockTrust::SynchronisedFile(file) => Some(file.clone()),
+        };
+        let floor = BUILT.parse().unwrap_or_default();
+        Self {
+            belief: Mutex::new(Belief::new(floor, sign.is_some())),
+            sign,
+            #[cfg(test)]
+            behind: Mutex::default(),
+        }
+    }
+
+    /// Turns it back by this much against the real one.
+    #[cfg(test)]
+    pub(crate) fn turn_back(&self, by: Duration) {
+        *self.behind.lock().unwrap() = by;
+    }
+
+    /// A clock that any time is believed of but those of 1970.
+    #[cfg(test)]
+    pub(crate) fn since_1971() -> Self {
+        Self {
+            belief: Mutex::new(Belief::new(365 * 86_400, false)),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the time since 1970, `None` if it is not known.
+    pub(crate) fn now(&self) -> Option<Duration> {
+        let now = unix_time();
+        #[cfg(test)]
+        let now = now.saturating_sub(*self.behind.lock().unwrap());
+        let sign = || {
+            let stamp = Stamp::of(self.sign.as_deref()?);
+            (stamp != Stamp::default()).then_some(stamp)
+        };
+        self.lock().believes(now.as_secs(), sign).then_some(now)
+    }
+
+    /// Returns a number that changes when the clock jumps back: what was judged before was judged
+    /// by another time.
+    pub(crate) fn era(&self) -> usize {
+        self.lock().jumps()
+    }
+
+    /// Returns the file that it waits for while it is not believed.
+    pub(crate) fn sign(&self) -> Option<&Path> {
+        self.sign.as_deref()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Belief<Stamp>> {
+        self.belief.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Replaces the wall clock for the rest of this process by one that shows `start`, in time since

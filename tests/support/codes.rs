@@ -29,6 +29,7 @@ pub(crate) const TRUST: &[Code] = &[
     Code::TlsRevoked,
     Code::TlsRevocationUnknown,
     Code::TlsPinMismatch,
+    Code::ClockUnset,
 ];
 
 /// What `tests/faults.rs` produces.
@@ -60,7 +61,6 @@ pub(crate) const RESOLVER: &[Code] = &[Code::DnsFailed, Code::TimeoutDns];
 
 /// What nothing can produce yet, with the function that will.
 pub(crate) const LATER: &[(Code, &str)] = &[
-    (Code::ClockUnset, "the synchronised clock"),
     (Code::BridgeRateLimited, "rates"),
     (Code::BridgePaused, "circuits"),
     (Code::BridgeStorage, "the store"),

@@ -76,6 +76,9 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
+    /// Whether the time is known: `None` if so, else why not. While it is not, jobs wait, since no
+    /// certificate can be judged; at their deadline they are answered `clock.unset`.
+    Clock(Option<String>),
     /// No new jobs from now on; waiting ones are answered `bridge.stopping`.
     Stop,
     /// The end is there: those with a worker are answered `bridge.stopping` too.

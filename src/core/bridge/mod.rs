@@ -36,6 +36,8 @@ pub struct Bridge {
     /// Numbers messages and their jobs.
     last: usize,
     stopping: bool,
+    /// Why the time is not known.
+    clock_unset: Option<String>,
     /// One per endpoint.
     queues: Vec<Queue>,
     /// The position in `queues` for each route.
@@ -77,6 +79,7 @@ impl Bridge {
             boot,
             last: 0,
             stopping: false,
+            clock_unset: None,
             queues,
             queue_of,
             running: HashMap::new(),
@@ -107,6 +110,12 @@ impl Bridge {
                 }
             }
             Event::Finished { id, outcome } => self.finish(id, &outcome, now, actions),
+            Event::Clock(unset) => {
+                self.clock_unset = unset;
+                for queue in 0..self.queues.len() {
+                    self.start_waiting(queue, now, actions);
+                }
+            }
             Event::Stop => self.stop(actions),
             Event::GiveUp => self.give_up(actions),
         }
@@ -133,6 +142,11 @@ impl Bridge {
                 self.settle_late(&waiting, actions);
             }
         }
+    }
+
+    /// Returns whether jobs wait.
+    pub fn has_waiting(&self) -> bool {
+        !self.deadlines.is_empty()
     }
 
     /// Returns how many jobs wait or are with a worker.
@@ -255,6 +269,9 @@ impl Bridge {
 
     /// Hands jobs to workers while the endpoint has any to spare.
     fn start_waiting(&mut self, queue: usize, now: Instant, actions: &mut Vec<Action>) {
+        if self.clock_unset.is_some() {
+            return;
+        }
         while let Some(waiting) = self.queues.get_mut(queue).and_then(Queue::start_next) {
             let Waiting { job, pending } = waiting;
             self.deadlines.remove(&(job.deadline, job.id));
@@ -324,7 +341,10 @@ impl Bridge {
     fn settle_late(&mut self, waiting: &Waiting, actions: &mut Vec<Action>) {
         self.count(waiting.pending.route, |counters| counters.queued -= 1);
         let seconds = waiting.job.limits.deadline.as_secs_f64();
-        let failure = Failure::new(Code::TimeoutQueue, format!("no turn within {seconds} s"));
+        let failure = match &self.clock_unset {
+            Some(why) => Failure::new(Code::ClockUnset, why.clone()),
+            None => Failure::new(Code::TimeoutQueue, format!("no turn within {seconds} s")),
+        };
         self.settle(&waiting.pending, &Outcome::Failure(failure), actions);
     }
 

@@ -419,6 +419,37 @@ fn a_job_that_waits_past_its_deadline_is_told_so() {
 }
 
 #[test]
+fn jobs_wait_for_the_time_to_be_known() {
+    let mut scenario = Scenario::new(two_routes());
+    let unset = || Event::Clock(Some("not set yet".to_owned()));
+    assert!(scenario.handle(unset()).is_empty());
+    assert!(scenario.publish("c", "a/1").is_empty());
+    assert!(scenario.bridge.has_waiting());
+    assert_eq!(
+        scenario.at(12),
+        [
+            "publish replies/c/error clock.unset - not set yet",
+            "settled a/{x} c clock.unset"
+        ]
+    );
+    assert!(!scenario.bridge.has_waiting());
+    scenario.publish("c", "a/2");
+    scenario.publish("d", "a/3");
+    let started = scenario.handle(Event::Clock(None));
+    assert_eq!(started.len(), 2, "{started:?}");
+    assert!(
+        started.iter().all(|it| it.starts_with("start ")),
+        "{started:?}"
+    );
+    // What runs when the clock jumps ends as it will; what comes waits.
+    assert!(scenario.handle(unset()).is_empty());
+    assert_eq!(scenario.finish(2, 200)[0], "publish replies/c/ok body");
+    assert!(scenario.publish("c", "a/4").is_empty());
+    let started = scenario.handle(Event::Clock(None));
+    assert_eq!(started.len(), 1, "{started:?}");
+}
+
+#[test]
 fn a_late_turn_is_no_turn() {
     let mut scenario = Scenario::new(two_routes());
     scenario.publish("c", "a/1");
@@ -644,6 +675,7 @@ enum Step {
     Publish(u8, u8),
     Finish(usize),
     Wait(u64),
+    Clock(bool),
     Stop,
     GiveUp,
 }
@@ -653,6 +685,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => (0..5_u8, 0..3_u8).prop_map(|(client, topic)| Step::Publish(client, topic)),
         6 => (0..40_usize).prop_map(Step::Finish),
         2 => (0..8_u64).prop_map(Step::Wait),
+        1 => any::<bool>().prop_map(Step::Clock),
         1 => Just(Step::Stop),
         1 => Just(Step::GiveUp),
     ]
@@ -671,6 +704,7 @@ proptest! {
         let (mut told, mut published, mut seconds) = (0, 0, 0);
         let mut steps: Vec<_> = steps.into_iter().filter(|step| stop || !matches!(step, Step::Stop | Step::GiveUp)).collect();
         // At the end all that runs is finished, and what then starts, until nothing is left.
+        steps.push(Step::Clock(true));
         steps.extend((0..400).map(Step::Finish));
         for step in steps {
             let seen = match step {
@@ -684,6 +718,9 @@ proptest! {
                 Step::Wait(more) => {
                     seconds += more;
                     scenario.at(seconds)
+                }
+                Step::Clock(known) => {
+                    scenario.handle(Event::Clock((!known).then(|| "unset".to_owned())))
                 }
                 Step::Stop => scenario.handle(Event::Stop),
                 Step::GiveUp => scenario.handle(Event::GiveUp),

@@ -3,7 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
 
 use super::shared::{Buffers, HIGH_WATER, Line};
 use crate::core::access::Identity;
@@ -14,10 +17,13 @@ use crate::core::outcome::Outcome;
 use crate::core::packet::{Connect, Incoming};
 use crate::io::bell::Bell;
 use crate::io::broker::codec;
-use crate::io::clock;
+use crate::io::clock::{self, Wall};
 use crate::io::http::ledger::Counts;
 use crate::io::http::workers::Workers;
 use crate::io::log::journal::Journal;
+
+/// How often the clock is looked at while jobs wait for it. Nobody is told when it is set.
+const CLOCK_LOOK: Duration = Duration::from_millis(250);
 
 /// What a worker sends back.
 #[derive(Debug)]
@@ -46,11 +52,16 @@ pub(crate) struct Gateway {
     pub(super) progress: Rc<Bell>,
     pub(super) buffers: Rc<Buffers>,
     pub(super) stopping: bool,
+    clock: Arc<Wall>,
+    /// Whether the bridge was told that the time is not known.
+    clock_unset: bool,
+    /// When the clock is looked at, while jobs wait for it.
+    clock_due: Option<Instant>,
 }
 
 impl Gateway {
     /// Joins the parts.
-    pub(crate) fn new(hub: Hub, bridge: Bridge, workers: Workers) -> Self {
+    pub(crate) fn new(hub: Hub, bridge: Bridge, workers: Workers, clock: Arc<Wall>) -> Self {
         Self {
             hub,
             bridge,
@@ -66,6 +77,9 @@ impl Gateway {
             progress: Rc::default(),
             buffers: Rc::default(),
             stopping: false,
+            clock,
+            clock_unset: false,
+            clock_due: None,
         }
     }
 
@@ -130,6 +144,7 @@ impl Gateway {
 
     /// Takes in outcomes.
     pub(crate) fn finish(&mut self, finished: impl Iterator<Item = Finished>, now: Instant) {
+        self.look_at_clock(now);
         for Finished { id, outcome } in finished {
             let event = Event::Finished { id, outcome };
             self.bridge.handle(event, now, &mut self.actions);
@@ -170,9 +185,37 @@ impl Gateway {
         self.armed
     }
 
+    /// Tells the bridge if the time has become known, or is not known any more.
+    pub(crate) fn look_at_clock(&mut self, now: Instant) {
+        let unset = self.clock.now().is_none();
+        if unset == self.clock_unset {
+            return;
+        }
+        self.clock_unset = unset;
+        let why = unset.then(|| match self.clock.sign() {
+            Some(_) => "the gateway's clock has not been set yet",
+            None => "the gateway's clock shows a time before this program was built",
+        });
+        match (why, self.clock.sign()) {
+            (None, _) => info!("the clock is believed from now on"),
+            (Some(why), Some(file)) => {
+                let file = file.display();
+                warn!("{why}; requests wait for `{file}`, which is written when it is");
+            }
+            (Some(why), None) => error!("{why}; set it (NTP), requests wait for that"),
+        }
+        let event = Event::Clock(why.map(str::to_owned));
+        self.bridge.handle(event, now, &mut self.actions);
+        self.act(now);
+    }
+
     /// Handles the timeouts that are due.
     pub(crate) fn time_out(&mut self, now: Instant) {
         self.armed = None;
+        if self.clock_due.is_some_and(|due| due <= now) {
+            self.clock_due = None;
+            self.look_at_clock(now);
+        }
         self.hub.handle_timeout(now);
         self.bridge.handle_timeout(now, &mut self.actions);
         self.act(now);
@@ -224,6 +267,9 @@ impl Gateway {
                 line.bell.ring();
             }
         }
+        if self.clock_unset && self.bridge.has_waiting() {
+            self.clock_due.get_or_insert(now + CLOCK_LOOK);
+        }
         if let Some(next) = self.next_timeout()
             && self.armed.is_none_or(|armed| next < armed)
         {
@@ -235,6 +281,7 @@ impl Gateway {
     }
 
     fn offer(&mut self, offer: Offer, now: Instant) {
+        self.look_at_clock(now);
         let event = Event::Message {
             message: offer.message,
             publisher: offer.publisher,
@@ -257,9 +304,8 @@ impl Gateway {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        match (self.hub.next_timeout(), self.bridge.next_timeout()) {
-            (Some(hub), Some(bridge)) => Some(hub.min(bridge)),
-            (hub, bridge) => hub.or(bridge),
-        }
+        let hub = self.hub.next_timeout();
+        let bridge = self.bridge.next_timeout();
+        [hub, bridge, self.clock_due].into_iter().flatten().min()
     }
 }

@@ -30,6 +30,7 @@ use crate::core::route::RouteTable;
 use crate::io::broker::listener::certificates::CertificateWatch;
 use crate::io::broker::listener::doors::Doors;
 use crate::io::broker::login::Logins;
+use crate::io::clock::Wall;
 use crate::io::http::workers::{OnFinished, Workers};
 use crate::io::password;
 use crate::io::signal::Shutdown;
@@ -57,7 +58,8 @@ pub(crate) async fn run(
         let _ = sender.send(Finished { id, outcome });
     });
     let trust = TrustWatch::stamps(&config.endpoints);
-    let workers = Workers::new(&config.endpoints, done).map_err(RunError::Endpoint)?;
+    let clock = Arc::new(Wall::new(&config.clock));
+    let workers = Workers::new(&config.endpoints, &clock, done).map_err(RunError::Endpoint)?;
     let routes = &config.routes.routes;
     let reserved = routes.iter().map(|route| route.reply.filter()).collect();
     let hub = Hub::new(config.broker.limits.clone(), reserved);
@@ -68,7 +70,7 @@ pub(crate) async fn run(
     );
     let logins = Logins::new(&config.broker, config.users);
     let trust = TrustWatch::new(workers.trusting(), &trust);
-    let gateway = Gateway::new(hub, bridge, workers);
+    let gateway = Gateway::new(hub, bridge, workers, clock);
     let mut shared = Shared::new(gateway, logins, &config.broker);
     let certificates = match &config.broker.tls {
         Some(files) => {
@@ -83,6 +85,7 @@ pub(crate) async fn run(
     let doors = Doors::open(&config.broker, &shared)?;
     let addresses = doors.addresses();
     announce(&config.endpoints, &config.routes, &shared);
+    shared.with(Gateway::look_at_clock);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
     tokio::task::spawn_local(watch(Rc::clone(&shared)));
     tokio::task::spawn_local(trust.follow());

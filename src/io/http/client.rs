@@ -88,7 +88,10 @@ impl Client {
     /// # Errors
     /// Names the file that is wrong; then all stays as it was.
     pub(crate) fn reload(&self) -> Result<(), String> {
-        let tls = tls::client::Client::load(&self.endpoint.trust)?;
+        let line = self.line.read().unwrap_or_else(PoisonError::into_inner);
+        let surroundings = line.tls.surroundings().clone();
+        drop(line);
+        let tls = tls::client::Client::load(&self.endpoint.trust, &surroundings)?;
         let agent = agent(&self.endpoint, &tls, &self.resolver, &self.ledger);
         *self.line.write().unwrap_or_else(PoisonError::into_inner) = Line { tls, agent };
         Ok(())

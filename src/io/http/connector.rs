@@ -90,7 +90,8 @@ impl Connector {
         let cpu = clock::thread_cpu().saturating_sub(cpu);
         self.ledger.complete(encounter, cpu);
         exchange::note(|progress| progress.handshake = Some(facts));
-        Ok(Link::new(stream, peer, not_after))
+        let clock = Arc::clone(&self.tls.surroundings().clock);
+        Ok(Link::new(stream, peer, not_after, clock))
     }
 
     /// Returns the addresses that may be connected to: at least one.

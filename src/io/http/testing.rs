@@ -12,8 +12,9 @@ use crate::core::bridge::{Job, JobId};
 use crate::core::endpoint::{Endpoint, IpVersions, Limits, Redirects, Trust};
 use crate::core::outcome::{Failure, Outcome, Response};
 use crate::core::request::{Method, Request};
-use crate::io::clock;
+use crate::io::clock::{self, Wall};
 use crate::io::tls;
+use crate::io::tls::client::Surroundings;
 
 /// The host name of [`Site`]'s certificate; it never goes to a name server.
 pub(crate) const HOST: &str = "site.example";
@@ -125,8 +126,20 @@ pub(crate) fn endpoint() -> Endpoint {
 
 /// A client that trusts `authority`.
 pub(crate) fn client(endpoint: &Arc<Endpoint>, authority: &Authority) -> Client {
+    client_by(&Arc::default(), endpoint, authority)
+}
+
+/// The same, judging by this clock.
+pub(crate) fn client_by(
+    clock: &Arc<Wall>,
+    endpoint: &Arc<Endpoint>,
+    authority: &Authority,
+) -> Client {
+    let surroundings = Surroundings {
+        clock: Arc::clone(clock),
+    };
     let roots = tls::roots::only(authority.root());
-    let tls = tls::client::Client::new(&endpoint.trust, roots).unwrap();
+    let tls = tls::client::Client::within(&endpoint.trust, roots, &surroundings).unwrap();
     Client::new(
         Arc::clone(endpoint),
         tls,

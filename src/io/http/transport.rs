@@ -5,12 +5,13 @@
 //! and closes while we still write gets its answer read.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::unversioned::transport::{Buffers as _, NextTimeout, Transport};
 
 use crate::core::outcome::{Code, Failure, Phase};
-use crate::io::clock;
+use crate::io::clock::{self, Wall};
 use crate::io::http::address;
 use crate::io::http::buffers::{Buffers, OUTPUT_SIZE};
 use crate::io::http::exchange::{self, ExchangeId};
@@ -32,6 +33,9 @@ pub(crate) struct Link {
     opened: Instant,
     /// Until when its certificate chain is valid, seconds since 1970.
     not_after: u64,
+    clock: Arc<Wall>,
+    /// The clock's era in which it was opened.
+    era: usize,
     /// The exchange that used it last.
     user: Option<ExchangeId>,
     /// Whether it has ended or broken.
@@ -40,7 +44,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// Wraps a stream that this thread's exchange has just opened.
-    pub(crate) fn new(stream: Stream, peer: SocketAddr, not_after: u64) -> Self {
+    pub(crate) fn new(stream: Stream, peer: SocketAddr, not_after: u64, clock: Arc<Wall>) -> Self {
         Self {
             stream,
             buffers: Buffers::default(),
@@ -49,6 +53,8 @@ impl Link {
             peer,
             opened: clock::now(),
             not_after,
+            era: clock.era(),
+            clock,
             user: exchange::id(),
             over: false,
         }
@@ -149,7 +155,13 @@ impl Transport for Link {
         let own = self.user == exchange::id();
         let reachable = plan.private_addresses || address::is_public(self.peer.ip());
         let age = clock::now().saturating_duration_since(self.opened);
-        let current = age < MAX_AGE && clock::unix_time().as_secs() < self.not_after;
+        // The era last: reading the time may find that the clock has jumped.
+        let current = age < MAX_AGE
+            && self
+                .clock
+                .now()
+                .is_some_and(|now| now.as_secs() < self.not_after)
+            && self.clock.era() == self.era;
         if self.over || !reachable || !current || (plan.fresh && !own) {
             return false;
         }

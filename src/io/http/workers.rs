@@ -15,10 +15,12 @@ use std::time::Duration;
 use crate::core::bridge::{Job, JobId};
 use crate::core::endpoint::{Endpoint, Roots};
 use crate::core::outcome::{Code, Failure, Outcome};
+use crate::io::clock::Wall;
 use crate::io::http::client::Client;
 use crate::io::http::ledger::{Counts, Encounter, Encounters, Ledger};
 use crate::io::http::resolver::Resolver;
 use crate::io::tls;
+use crate::io::tls::client::Surroundings;
 
 /// Called by a worker thread when a job is done, exactly once per job.
 pub(crate) type OnFinished = Arc<dyn Fn(JobId, Outcome) + Send + Sync>;
@@ -34,7 +36,7 @@ const STACK: usize = 256 * 1024;
 /// Names the endpoint, and the file where one is wrong.
 pub(crate) fn check(endpoint: &Endpoint) -> Result<(), String> {
     let trust = &endpoint.trust;
-    tls::client::Client::load(trust)
+    tls::client::Client::load(trust, &Surroundings::default())
         .map(drop)
         .map_err(|error| named(endpoint, &error))
 }
@@ -56,7 +58,14 @@ impl Workers {
     ///
     /// # Errors
     /// Names an endpoint whose roots cannot be read or parsed, and the file.
-    pub(crate) fn new(endpoints: &[Arc<Endpoint>], done: OnFinished) -> Result<Self, String> {
+    pub(crate) fn new(
+        endpoints: &[Arc<Endpoint>],
+        clock: &Arc<Wall>,
+        done: OnFinished,
+    ) -> Result<Self, String> {
+        let surroundings = Surroundings {
+            clock: Arc::clone(clock),
+        };
         let resolver = Arc::new(Resolver::new());
         let mut loaded: Vec<(&Roots, _)> = Vec::new();
         let mut crews = HashMap::with_capacity(endpoints.len());
@@ -74,7 +83,8 @@ impl Workers {
                     store
                 }
             };
-            let tls = tls::client::Client::new(&endpoint.trust, store).map_err(named)?;
+            let tls = tls::client::Client::within(&endpoint.trust, store, &surroundings);
+            let tls = tls.map_err(named)?;
             let ledger = Arc::new(Ledger::new(Arc::clone(&met)));
             ledgers.push((endpoint.name.clone(), Arc::clone(&ledger)));
             let client = Client::new(Arc::clone(endpoint), tls, Arc::clone(&resolver), ledger);

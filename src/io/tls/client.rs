@@ -9,7 +9,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, version};
 
 use crate::core::endpoint::{TlsVersion, Trust};
-use crate::io::clock;
+use crate::io::clock::Wall;
 use crate::io::tls::certificate::{self, Certificate};
 use crate::io::tls::client_certificate::Own;
 use crate::io::tls::roots::{self, Trusted};
@@ -25,6 +25,14 @@ pub(crate) struct Client {
     /// Whether certificates are taken whatever their dates.
     undated: bool,
     own: Option<Arc<Certificate>>,
+    surroundings: Surroundings,
+}
+
+/// What the clients of all endpoints share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// The clock that certificates are judged by.
+    pub(crate) clock: Arc<Wall>,
 }
 
 /// The facts of a completed handshake.
@@ -51,6 +59,18 @@ impl Client {
     /// # Errors
     /// Says what is wrong with roots or client certificate, and names the file.
     pub(crate) fn new(trust: &Trust, roots: Arc<Trusted>) -> Result<Self, String> {
+        Self::within(trust, roots, &Surroundings::default())
+    }
+
+    /// The same, with a clock that others share.
+    ///
+    /// # Errors
+    /// Says what is wrong with roots, lists or client certificate, and names the file.
+    pub(crate) fn within(
+        trust: &Trust,
+        roots: Arc<Trusted>,
+        surroundings: &Surroundings,
+    ) -> Result<Self, String> {
         let provider = Arc::new(preferring_fast_suites());
         let verifier = Verifier::new(trust, Arc::clone(&roots), Arc::clone(&provider))?;
         let own = Own::read(trust.client_certificate.as_ref(), &provider)?;
@@ -59,8 +79,9 @@ impl Client {
             TlsVersion::V1_3 => &[&version::TLS13],
         };
         let shown = own.leaf().and_then(|leaf| Certificate::read(leaf));
-        let sessions = Arc::new(Sessions::new());
-        let mut config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
+        let clock = Arc::clone(&surroundings.clock);
+        let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(Clock(clock)))
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .dangerous() // rustls's word for any verifier but its own; ours asks WebPKI
@@ -73,6 +94,7 @@ impl Client {
             roots,
             undated: trust.unchecked.dates,
             own: shown.map(Arc::new),
+            surroundings: surroundings.clone(),
         })
     }
 
@@ -80,9 +102,14 @@ impl Client {
     ///
     /// # Errors
     /// Names the file that is wrong.
-    pub(crate) fn load(trust: &Trust) -> Result<Self, String> {
+    pub(crate) fn load(trust: &Trust, surroundings: &Surroundings) -> Result<Self, String> {
         let roots = roots::load(&trust.roots)?;
-        Self::new(trust, roots)
+        Self::within(trust, roots, surroundings)
+    }
+
+    /// Returns what it shares with others.
+    pub(crate) const fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// Starts a connection to the server of this name.
@@ -120,7 +147,9 @@ impl Client {
         until: Option<u64>,
     ) -> Handshake {
         let chain = connection.peer_certificates().unwrap_or_default();
-        let now = clock::unix_time().as_secs();
+        // Where the time is not known any more nothing is kept.
+        let now = self.surroundings.clock.now();
+        let now = now.map_or(u64::MAX, |now| now.as_secs());
         let chain_end = certificate::earliest_end(chain.iter().map(AsRef::as_ref), now);
         let end = match self.undated {
             true => u64::MAX,
@@ -153,13 +182,13 @@ impl Client {
     }
 }
 
-/// Certificates are judged by the clock that everything else reads.
-#[derive(Debug)]
-pub(super) struct Clock;
+/// No certificate is judged while the time is not known: the handshake fails instead.
+#[derive(Debug, Default)]
+pub(super) struct Clock(Arc<Wall>);
 
 impl TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(clock::unix_time()))
+        self.0.now().map(UnixTime::since_unix_epoch)
     }
 }
 
@@ -196,9 +225,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::core::outcome::Code;
+    use crate::io::clock;
     use crate::io::http::support::certificates::Authority;
     use crate::io::http::support::https::{Script, Server, response};
-    use crate::io::tls::stream::Stream;
+    use crate::io::tls::stream::{Fault, Stream};
 
     const NAME: &str = "site.example";
 
@@ -252,6 +283,55 @@ mod tests {
             client.sessions.note_end(name, now, now);
             assert!(!visit(&client, &server).resumed, "the chain has ended");
             assert!(visit(&client, &server).resumed, "the new one has not");
+        }
+    }
+
+    #[test]
+    fn no_session_outlives_a_jump_of_the_clock() {
+        let authority = Authority::new("test");
+        for script in [Script::echo().tls12(), Script::echo().tls13()] {
+            let server = Server::start(&authority.good(&[NAME]), script);
+            let clock = Arc::new(Wall::since_1971());
+            let surroundings = Surroundings {
+                clock: Arc::clone(&clock),
+            };
+            let roots = roots::only(authority.root());
+            let client = Client::within(&Trust::default(), roots, &surroundings).unwrap();
+            visit(&client, &server);
+            clock.turn_back(Duration::from_secs(3_500));
+            assert!(visit(&client, &server).resumed, "a correction");
+            clock.turn_back(Duration::from_secs(2 * 3_600));
+            assert!(!visit(&client, &server).resumed, "another time");
+            assert!(visit(&client, &server).resumed);
+        }
+    }
+
+    #[test]
+    fn without_the_time_there_is_no_verdict() {
+        let authority = Authority::new("test");
+        let names = &[NAME][..];
+        for identity in [
+            authority.good(names),
+            authority.expired(names),
+            authority.not_yet_valid(names),
+        ] {
+            for script in [Script::echo().tls12(), Script::echo().tls13()] {
+                let server = Server::start(&identity, script);
+                let clock = Arc::new(Wall::since_1971());
+                let surroundings = Surroundings {
+                    clock: Arc::clone(&clock),
+                };
+                let roots = roots::only(authority.root());
+                let client = Client::within(&Trust::default(), roots, &surroundings).unwrap();
+                clock.turn_back(clock.now().unwrap());
+                let deadline = clock::now() + Duration::from_secs(10);
+                let socket = TcpStream::connect(server.address()).unwrap();
+                let refused = Stream::connect(&client, NAME, socket, deadline).unwrap_err();
+                let Fault::Tls(failure) = refused.fault else {
+                    panic!("{:?}", refused.fault);
+                };
+                assert_eq!(failure.code, Code::ClockUnset);
+            }
         }
     }
 

@@ -88,7 +88,10 @@ pub(crate) fn classify(error: &Error, shown: &Shown<'_>) -> Failure {
         }
         Error::DecryptError => handshake("a record can not be decrypted"),
         Error::PeerSentOversizedRecord => handshake("a record is larger than 16 KiB"),
-        Error::FailedToGetCurrentTime | Error::FailedToGetRandomBytes => {
+        Error::FailedToGetCurrentTime => {
+            Failure::new(Code::ClockUnset, "the gateway does not know the time")
+        }
+        Error::FailedToGetRandomBytes => {
             Failure::new(Code::BridgeInternal, brief(&error.to_string()))
         }
         other => handshake(&other.to_string()),

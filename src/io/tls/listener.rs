@@ -48,7 +48,7 @@ impl Acceptor {
             format!("{}, valid until {until}", leaf.names.join(", "))
         });
         let verifier = client_verifier(files.client_ca.as_ref(), &provider)?;
-        let mut config = ServerConfig::builder_with_details(provider, Arc::new(Clock))
+        let mut config = ServerConfig::builder_with_details(provider, Arc::new(Clock::default()))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(|error| error.to_string())?
             .with_client_cert_verifier(verifier)

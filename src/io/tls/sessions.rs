@@ -3,7 +3,7 @@
 //! A resumed handshake shows no certificates, so nobody would notice that they have expired.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::NamedGroup;
 use rustls::client::{
@@ -11,7 +11,7 @@ use rustls::client::{
 };
 use rustls::pki_types::ServerName;
 
-use crate::io::clock;
+use crate::io::clock::Wall;
 
 /// Most servers whose sessions are kept for one endpoint.
 const MAX_SERVERS: usize = 32;
@@ -20,16 +20,29 @@ const MAX_SERVERS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     kept: ClientSessionMemoryCache,
-    /// Until when the chain of each server's last full handshake is valid, seconds since 1970.
-    ends: Mutex<HashMap<ServerName<'static>, u64>>,
+    ends: Mutex<Ends>,
+    clock: Arc<Wall>,
+}
+
+/// Until when the chain of each server's last full handshakes is valid, seconds since 1970.
+#[derive(Debug)]
+struct Ends {
+    of: HashMap<ServerName<'static>, u64>,
+    /// The clock's era in which they were noted.
+    era: usize,
 }
 
 impl Sessions {
     /// Makes an empty store.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Arc<Wall>) -> Self {
+        let ends = Ends {
+            of: HashMap::new(),
+            era: clock.era(),
+        };
         Self {
             kept: ClientSessionMemoryCache::new(MAX_SERVERS),
-            ends: Mutex::default(),
+            ends: Mutex::new(ends),
+            clock,
         }
     }
 
@@ -38,15 +51,13 @@ impl Sessions {
     /// A server may have several chains, and nothing says which a session belongs to: while any
     /// of them may be kept, the first end counts for all.
     pub(crate) fn note_end(&self, server: ServerName<'static>, end: u64, now: u64) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        if ends.len() >= 2 * MAX_SERVERS && !ends.contains_key(&server) {
+        let mut ends = self.lock();
+        if ends.of.len() >= 2 * MAX_SERVERS && !ends.of.contains_key(&server) {
             // Names come from captures at worst. Without its end a session is not resumed, so
             // forgetting costs a full handshake and no more.
-            for (server, _) in ends.drain() {
-                self.forget(&server);
-            }
+            self.forget_all(&mut ends);
         }
-        let noted = ends.entry(server).or_insert(end);
+        let noted = ends.of.entry(server).or_insert(end);
         *noted = match *noted > now {
             true => end.min(*noted),
             false => end,
@@ -55,14 +66,32 @@ impl Sessions {
 
     /// Returns until when sessions with a server may be used, in seconds since 1970.
     pub(crate) fn end(&self, server: &ServerName<'_>) -> u64 {
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.get(server).copied().unwrap_or_default()
+        self.lock().of.get(server).copied().unwrap_or_default()
+    }
+
+    /// Returns the ends, after forgetting those of a time that the clock has jumped back from.
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let era = self.clock.era();
+        if ends.era != era {
+            ends.era = era;
+            self.forget_all(&mut ends);
+        }
+        ends
+    }
+
+    fn forget_all(&self, ends: &mut Ends) {
+        for (server, _) in ends.of.drain() {
+            self.forget(&server);
+        }
     }
 
     /// Returns whether sessions may be used; if they have had their time they are thrown away, so
     /// that none comes back with the end of a later one.
     fn is_current(&self, server: &ServerName<'_>) -> bool {
-        let current = clock::unix_time().as_secs() < self.end(server);
+        // Asked first: it may find that the clock has jumped.
+        let now = self.clock.now();
+        let current = now.is_some_and(|now| now.as_secs() < self.end(server));
         if !current {
             self.forget(&server.to_owned());
         }

@@ -1,14 +1,17 @@
 //! The client against servers that are good, slow, broken or hostile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::endpoint::Redirects;
 use crate::core::outcome::{Code, Outcome};
 use crate::core::request::{Method, Request};
-use crate::io::clock;
+use crate::io::clock::{self, Wall};
 use crate::io::http::support::certificates::Authority;
 use crate::io::http::support::https::{Greeting, Script, Server, Step, redirect, response};
-use crate::io::http::testing::{HOST, LONG, SHORT, Site, failure, request};
+use crate::io::http::testing::{
+    HOST, LONG, SHORT, Site, client_by, endpoint, failure, job, request,
+};
 
 fn send(bytes: &[u8]) -> Step {
     Step::Send(bytes.to_vec())
@@ -909,4 +912,24 @@ fn damaged_responses_never_panic_and_are_never_our_fault() {
             assert!(expected, "response {n}: {failure:?}");
         }
     }
+}
+
+#[test]
+fn no_kept_connection_outlives_a_jump_of_the_clock() {
+    let authority = Authority::new("test");
+    let server = Server::start(&authority.good(&[HOST]), Script::echo());
+    let endpoint = Arc::new(endpoint());
+    let clock = Arc::new(Wall::since_1971());
+    let client = client_by(&clock, &endpoint, &authority);
+    let ask = || {
+        let request = request(Method::Get, server.port(), "/");
+        let outcome = client.perform(&job(&endpoint, request, LONG));
+        assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
+        server.counts().connections
+    };
+    assert_eq!((ask(), ask()), (1, 1));
+    clock.turn_back(Duration::from_secs(3_500));
+    assert_eq!(ask(), 1, "a correction");
+    clock.turn_back(Duration::from_secs(2 * 3_600));
+    assert_eq!((ask(), ask()), (2, 2), "another time");
 }

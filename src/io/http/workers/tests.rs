@@ -164,7 +164,7 @@ fn workers_perform_requests_on_their_small_stacks() {
     endpoint.trust.roots = Roots::Files(vec![file.path().to_owned()]);
     let endpoint = Arc::new(endpoint);
     let (done, finished) = channel();
-    let mut workers = Workers::new(&[Arc::clone(&endpoint)], done).unwrap();
+    let mut workers = Workers::new(&[Arc::clone(&endpoint)], &Arc::default(), done).unwrap();
     for id in 0..8 {
         let mut job = job(&endpoint, request(Method::Get, server.port(), "/"), LONG);
         job.id = JobId(id);
@@ -182,7 +182,7 @@ fn an_endpoint_whose_roots_cannot_be_read_is_named() {
     let mut endpoint = endpoint();
     endpoint.trust.roots = Roots::Files(vec!["/nonexistent/ca.pem".into()]);
     let (done, _finished) = channel();
-    let error = Workers::new(&[Arc::new(endpoint)], done).err();
+    let error = Workers::new(&[Arc::new(endpoint)], &Arc::default(), done).err();
     assert_eq!(
         error.as_deref(),
         Some(
@@ -195,7 +195,7 @@ fn an_endpoint_whose_roots_cannot_be_read_is_named() {
 #[test]
 fn a_job_of_an_unknown_endpoint_is_answered() {
     let (done, finished) = channel();
-    let mut workers = Workers::new(&[], done).unwrap();
+    let mut workers = Workers::new(&[], &Arc::default(), done).unwrap();
     workers.start(numbered(7));
     let outcome = internal("no workers for endpoint `test`");
     assert_eq!(finished.try_recv(), Ok((JobId(7), outcome)));
