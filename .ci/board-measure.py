@@ -38,7 +38,7 @@ NOISE = {"idle for five seconds", "waiting 2.5 seconds for a response"}
 # name: (limit, unit)
 LIMITS = {
     "start to listening": (3_000_000, "instructions"),
-    "idle for five seconds": (40_000, "instructions"),
+    "idle for five seconds": (1_000, "instructions"),
     "one message over a kept-alive connection": (400_000, "instructions"),
     "one byte of a 64 KB response": (90, "instructions"),
     # Waits that end early and are begun again burn the processor without anyone noticing.
