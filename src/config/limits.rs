@@ -6,6 +6,7 @@ use crate::core::hub::Limits;
 
 use super::ConnectionLimits;
 use super::section::Section;
+use super::show_size;
 
 /// Reads what the hub holds to.
 pub(super) fn read_limits(section: Option<&Section<'_>>) -> Limits {
@@ -27,7 +28,8 @@ pub(super) fn read_limits(section: Option<&Section<'_>>) -> Limits {
         read.map(|at| at.value)
     };
     let levels = standard.topic_levels;
-    Limits {
+    let memory = size(section, "memory", 1 << 20..=1 << 30, standard.memory);
+    let limits = Limits {
         clients: number(section, "max_clients", 1..=10_000, standard.clients),
         max_packet: size(section, "max_packet", 256..=4 << 20, standard.max_packet),
         topic_bytes: size(section, "max_topic", 64..=65_535, standard.topic_bytes),
@@ -38,6 +40,7 @@ pub(super) fn read_limits(section: Option<&Section<'_>>) -> Limits {
             1..=10_000,
             standard.subscriptions,
         ),
+        memory,
         queue_messages: number(queue, "messages", 1..=100_000, standard.queue_messages),
         queue_bytes: size(queue, "bytes", 1024..=16 << 20, standard.queue_bytes),
         in_flight: standard.in_flight,
@@ -56,6 +59,28 @@ pub(super) fn read_limits(section: Option<&Section<'_>>) -> Limits {
             standard.retained_messages,
         ),
         retained_bytes: size(retained, "bytes", 0..=256 << 20, standard.retained_bytes),
+    };
+    refuse_beyond_memory(section, &limits);
+    limits
+}
+
+/// Reports what could never be used.
+fn refuse_beyond_memory(section: Option<&Section<'_>>, limits: &Limits) {
+    let Some(section) = section else { return };
+    let parts = [
+        ("max_packet", limits.max_packet),
+        ("queue", limits.queue_bytes),
+        ("retained", limits.retained_bytes),
+    ];
+    for (key, bytes) in parts {
+        if section.has(key) && bytes > limits.memory {
+            let (bytes, memory) = (show_size(bytes), show_size(limits.memory));
+            let text = format!(
+                "{key} takes up to `{bytes}`, more than all memory for messages, `{memory}`; raise \
+                 memory or lower it"
+            );
+            section.report.error(&section.origin_of(key), text);
+        }
     }
 }
 

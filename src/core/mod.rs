@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod endpoint;
 pub mod hub;
 pub(crate) mod json;
+pub mod memory;
 pub mod message;
 pub mod outcome;
 pub mod packet;

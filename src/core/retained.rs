@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Instant;
 
+use crate::core::memory::{Charge, ENTRY, Meter};
 use crate::core::message::Message;
 use crate::core::topic::TopicFilter;
 
@@ -19,6 +20,7 @@ pub(crate) struct Retained {
     messages: BTreeMap<Box<str>, Entry>,
     bytes: usize,
     limits: Limits,
+    meter: Meter,
     /// Number of the latest change; see [`Cursor`].
     changes: u64,
     /// How many have an expiry.
@@ -41,6 +43,7 @@ struct Entry {
     message: Message,
     expires: Option<Instant>,
     change: u64,
+    _charge: Charge,
 }
 
 /// What came of storing a message.
@@ -82,10 +85,17 @@ impl Retained {
             messages: BTreeMap::new(),
             bytes: 0,
             limits,
+            meter: Meter::default(),
             changes: 0,
             expiring: 0,
             refusing: false,
         }
+    }
+
+    /// Counts what is kept, and keeps nothing new while memory is short.
+    pub(crate) fn with_meter(mut self, meter: Meter) -> Self {
+        self.meter = meter;
+        self
     }
 
     /// Keeps a message in place of the topic's former one; an empty payload deletes that one.
@@ -118,6 +128,7 @@ impl Retained {
             message: message.clone(),
             expires,
             change: self.changes,
+            _charge: self.meter.charge(key.len() + ENTRY),
         };
         self.messages.insert(key, entry);
         Stored::Keep
@@ -181,6 +192,7 @@ impl Retained {
     fn has_room(&self, bytes: usize) -> bool {
         self.messages.len() < self.limits.messages
             && self.bytes.saturating_add(bytes) <= self.limits.bytes
+            && !self.meter.is_tight()
     }
 
     fn remove(&mut self, key: &str) {

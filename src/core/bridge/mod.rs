@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::core::memory::{ENTRY, Meter};
 use crate::core::message::Message;
 use crate::core::outcome::{Code, Failure, Outcome};
 use crate::core::packet::reason;
@@ -46,6 +47,7 @@ pub struct Bridge {
     /// Deadlines of waiting jobs, with the place where each waits.
     deadlines: BTreeMap<(Instant, JobId), (Arc<str>, usize)>,
     counters: Vec<Counters>,
+    meter: Meter,
 }
 
 /// What is needed to answer a message.
@@ -85,8 +87,16 @@ impl Bridge {
             running: HashMap::new(),
             deadlines: BTreeMap::new(),
             counters: vec![Counters::default(); routes.routes.len()],
+            meter: Meter::default(),
             routes,
         }
+    }
+
+    /// Counts the requests that wait, and takes none on while memory is short.
+    #[must_use]
+    pub fn with_meter(mut self, meter: Meter) -> Self {
+        self.meter = meter;
+        self
     }
 
     /// Takes in an event and appends what is to be done to `actions`.
@@ -233,13 +243,17 @@ impl Bridge {
         if let Some(queue) = self.queue_of.get(at).and_then(|at| self.queues.get(*at)) {
             queue.admit(&values.publisher.client)?;
         }
+        if self.meter.is_tight() {
+            let detail = "the gateway's memory is taken";
+            return Err(Failure::new(Code::BridgeBusy, detail));
+        }
         Request::render(route, values)
     }
 
     fn enqueue(
         &mut self,
         pending: Pending,
-        request: Request,
+        mut request: Request,
         route: &Route,
         now: Instant,
         actions: &mut Vec<Action>,
@@ -249,6 +263,7 @@ impl Bridge {
             return;
         };
         let id = JobId(pending.id.number);
+        request.body = request.body.map(|body| self.meter.hold(body, ENTRY));
         let job = Job {
             id,
             endpoint: Arc::clone(&route.endpoint),

@@ -744,3 +744,24 @@ proptest! {
         prop_assert_eq!(told, published, "each message is answered exactly once");
     }
 }
+
+#[test]
+fn no_request_is_taken_on_while_memory_is_short() {
+    let meter = Meter::new(1000);
+    let mut scenario = Scenario::new([route("nodes/{n}/post")]);
+    scenario.bridge = std::mem::replace(
+        &mut scenario.bridge,
+        Bridge::new(Arc::new(RouteTable::new(Vec::new())), "".into(), 0),
+    )
+    .with_meter(meter.clone());
+    let other = meter.charge(800);
+    let refused = scenario.publish("c", "nodes/k/post");
+    let busy = refused.iter().any(|seen| seen.contains("bridge.busy"));
+    assert!(busy, "{refused:?}");
+    drop(other);
+    let taken = scenario.publish("c", "nodes/k/post");
+    assert!(
+        taken.iter().any(|seen| seen.starts_with("start")),
+        "{taken:?}"
+    );
+}

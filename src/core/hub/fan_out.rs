@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Effect, Hub, Report, wake};
+use crate::core::memory::ENTRY;
 use crate::core::message::{Message, QoS};
 use crate::core::retained::Stored;
 use crate::core::session::SessionId;
@@ -102,6 +103,7 @@ impl Hub {
             retain: message.retain && matches.iter().any(|own| own.retain_as_published),
             ids: matches.iter().filter_map(|own| own.id).collect(),
             expires,
+            _charge: self.meter.charge(ENTRY),
         };
         session.outbox.push(item, &self.limits, now);
         if let Some(count) = session.outbox.report(&self.limits) {

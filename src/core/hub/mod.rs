@@ -14,6 +14,7 @@ mod fan_out;
 mod notice;
 mod publish;
 mod review;
+mod room;
 mod sessions;
 mod subscribe;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::access::Identity;
 use crate::core::bridge::Ticket;
+use crate::core::memory::Meter;
 use crate::core::message::Message;
 use crate::core::packet::{Connect, Incoming, Outgoing, Version, reason};
 use crate::core::retained::{self, Retained};
@@ -55,6 +57,9 @@ pub struct Limits {
     pub topic_levels: usize,
     /// Subscriptions of one session.
     pub subscriptions: usize,
+    /// Bytes of all that is queued, retained, asked and answered: past it, the largest queue loses
+    /// its oldest messages.
+    pub memory: usize,
     /// Messages queued for one session, beside those in flight.
     pub queue_messages: usize,
     /// Bytes of topic and payload queued for one session.
@@ -83,6 +88,7 @@ impl Default for Limits {
             topic_bytes: 4096,
             topic_levels: MAX_LEVELS,
             subscriptions: 256,
+            memory: 8 << 20,
             queue_messages: 100,
             queue_bytes: 64 * 1024,
             in_flight: 20,
@@ -135,6 +141,7 @@ pub struct Hub {
     /// Sessions without a connection, by when they lost it.
     offline: BTreeSet<(Instant, SessionId)>,
     effects: VecDeque<Effect>,
+    meter: Meter,
     /// Empty between calls; kept so that a publish need not allocate it.
     matches: Vec<Match>,
 }
@@ -142,10 +149,12 @@ pub struct Hub {
 impl Hub {
     /// Makes an empty hub. Clients may not publish to `reserved` topics: replies are the bridge's.
     pub fn new(limits: Limits, reserved: Vec<TopicFilter>) -> Self {
+        let meter = Meter::new(limits.memory);
         let retained = Retained::new(retained::Limits {
             messages: limits.retained_messages,
             bytes: limits.retained_bytes,
         });
+        let retained = retained.with_meter(meter.clone());
         let mut tree = FilterTree::default();
         for filter in reserved {
             *tree.place(&filter) = Some(());
@@ -161,8 +170,14 @@ impl Hub {
             timers: BTreeSet::new(),
             offline: BTreeSet::new(),
             effects: VecDeque::new(),
+            meter,
             matches: Vec::new(),
         }
+    }
+
+    /// Returns what counts the memory that all clients take together.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Takes in a client whose credentials were checked. The CONNACK, of either kind, is queued
@@ -234,7 +249,9 @@ impl Hub {
 
     /// Publishes a message of the gateway's own: never offered to the bridge.
     pub fn publish(&mut self, message: &Message, now: Instant) {
-        self.distribute(message, None, now);
+        let message = self.weigh(message.clone());
+        self.distribute(&message, None, now);
+        self.make_room();
     }
 
     /// Returns the next thing for the shell to do.

@@ -86,7 +86,9 @@ impl Hub {
         ticket: Option<Ticket>,
         now: Instant,
     ) {
+        let message = self.weigh(message);
         self.distribute(&message, Some(session), now);
+        self.make_room();
         if let Some(own) = self.sessions.get(session) {
             let publisher = own.publisher(&message);
             self.effects.push_back(Effect::Offer(Offer {

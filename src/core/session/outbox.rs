@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::hub::Limits;
+use crate::core::memory::{Charge, ENTRY};
 use crate::core::message::{Message, Properties, QoS};
 use crate::core::packet::{Delivery, Outgoing, Version, reason};
 use crate::core::retained::{Cursor, Retained};
@@ -30,6 +31,8 @@ pub(crate) struct Outbound {
     pub(crate) ids: Vec<u32>,
     /// When it is not to be delivered any more.
     pub(crate) expires: Option<Instant>,
+    /// Its place in a queue.
+    pub(crate) _charge: Charge,
 }
 
 /// What the connection allows.
@@ -106,6 +109,24 @@ impl Outbox {
             self.remove(victim);
         }
         self.append(item);
+    }
+
+    /// Gives up messages, the oldest first, as long as that is needed, but no more than half of
+    /// what there is: then another queue may be the largest.
+    pub(crate) fn lose_oldest(&mut self, is_needed: impl Fn() -> bool) {
+        let half = self.weight() / 2;
+        while let Some(victim) = self.victim(QoS::ExactlyOnce) {
+            self.remove(victim);
+            self.drops.count += 1;
+            if self.weight() <= half || !is_needed() {
+                break;
+            }
+        }
+    }
+
+    /// Returns what the queue takes, about, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        self.bytes + self.queue.len() * ENTRY
     }
 
     /// Lets a subscription get the retained messages of a cursor.
@@ -317,6 +338,7 @@ impl Outbox {
             retain: true,
             ids: replay.id.into_iter().collect(),
             expires,
+            _charge: Charge::default(),
         })
     }
 

@@ -351,6 +351,7 @@ impl Session<'_> {
         }
         let buffer = std::mem::take(&mut *output);
         self.shared.buffers().return_output(buffer);
+        self.line.emptied();
         Poll::Ready(Some(Ok(())))
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::shared::{Buffers, HIGH_WATER, Line};
+use super::shared::{Buffers, HIGH_WATER, Line, SHORT_WATER};
 use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
 use crate::core::certificates::{Notice, Watch};
@@ -95,6 +95,7 @@ impl Gateway {
             closing: Cell::new(false),
             more: Cell::new(false),
             output: RefCell::default(),
+            charge: RefCell::new(self.hub.meter().charge(0)),
         });
         self.lines.insert(id, Rc::clone(&line));
         self.hub.connect(id, connect, who, now);
@@ -130,16 +131,21 @@ impl Gateway {
     pub(crate) fn fill(&mut self, line: &Line, now: Instant) {
         let mut output = line.output.borrow_mut();
         line.more.set(true);
-        while output.len() < HIGH_WATER {
+        let limit = match self.hub.meter().is_tight() {
+            true => SHORT_WATER,
+            false => HIGH_WATER,
+        };
+        while output.len() < limit {
             let Some(packet) = self.hub.next_packet(line.id, now) else {
                 line.more.set(false);
-                return;
+                break;
             };
             if output.capacity() == 0 {
                 *output = self.buffers.take_output();
             }
             codec::encode(line.version, packet, &mut output);
         }
+        line.charge.borrow_mut().set(output.len());
     }
 
     /// Takes in outcomes.

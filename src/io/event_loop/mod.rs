@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::core::bridge::Bridge;
 use crate::core::endpoint::Endpoint;
 use crate::core::hub::{Ended, Hub};
+use crate::core::outcome::Outcome;
 use crate::core::route::RouteTable;
 use crate::io::broker::listener::certificates::CertificateWatch;
 use crate::io::broker::listener::doors::Doors;
@@ -52,22 +53,28 @@ pub(crate) async fn run(
     ready: Ready<'_>,
 ) -> Result<(), RunError> {
     let mut signals = shutdown.listen().map_err(RunError::System)?;
+    let routes = &config.routes.routes;
+    let reserved = routes.iter().map(|route| route.reply.filter()).collect();
+    let hub = Hub::new(config.broker.limits.clone(), reserved);
+    let meter = hub.meter().clone();
     let (sender, outcomes) = mpsc::unbounded_channel();
-    let done: OnFinished = Arc::new(move |id, outcome| {
+    let held = meter.clone();
+    let done: OnFinished = Arc::new(move |id, mut outcome| {
+        if let Outcome::Response(response) = &mut outcome {
+            response.body = held.hold(std::mem::take(&mut response.body), 0);
+        }
         // An error means that the loop is gone, and with it whoever wanted the outcome.
         let _ = sender.send(Finished { id, outcome });
     });
     let trust = TrustWatch::stamps(&config.endpoints);
     let clock = Arc::new(Wall::new(&config.clock));
     let workers = Workers::new(&config.endpoints, &clock, done).map_err(RunError::Endpoint)?;
-    let routes = &config.routes.routes;
-    let reserved = routes.iter().map(|route| route.reply.filter()).collect();
-    let hub = Hub::new(config.broker.limits.clone(), reserved);
     let bridge = Bridge::new(
         Arc::clone(&config.routes),
         Arc::clone(&config.gateway),
         boot()?,
-    );
+    )
+    .with_meter(meter.clone());
     let logins = Logins::new(&config.broker, config.users);
     let trust = TrustWatch::new(workers.trusting(), &trust);
     let gateway = Gateway::new(hub, bridge, workers, clock);

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::gateway::Gateway;
 use crate::config::{Broker, ConnectionLimits, User};
 use crate::core::hub::ConnectionId;
+use crate::core::memory::Charge;
 use crate::core::packet::Version;
 use crate::io::bell::Bell;
 use crate::io::broker::login::Logins;
@@ -25,6 +26,9 @@ const KEPT_BUFFER: usize = 128 * 1024;
 /// this and not by the number of messages that a session may queue.
 pub(super) const HIGH_WATER: usize = 64 * 1024;
 
+/// The same while memory is short.
+pub(super) const SHORT_WATER: usize = 4 * 1024;
+
 /// The loop's end of one connection.
 pub(crate) struct Line {
     /// Its number.
@@ -38,9 +42,16 @@ pub(crate) struct Line {
     pub(crate) more: Cell<bool>,
     /// What the socket has not taken yet; without memory when empty.
     pub(crate) output: RefCell<BytesMut>,
+    /// What `output` takes of the memory for all.
+    pub(super) charge: RefCell<Charge>,
 }
 
 impl Line {
+    /// Takes note that all was written.
+    pub(crate) fn emptied(&self) {
+        self.charge.borrow_mut().set(0);
+    }
+
     /// Returns whether so much waits to be written that nothing is taken from the client.
     pub(crate) fn is_backed_up(&self) -> bool {
         self.output.borrow().len() >= HIGH_WATER

@@ -166,8 +166,8 @@ impl Journal {
                 self.counts.dropped = self.counts.dropped.saturating_add(*count);
                 self.capped((Level::Warn, "dropped", client), now, || {
                     format!(
-                        "client `{}`: {count} messages dropped, for its queue is full or they are too \
-                         large for it",
+                        "client `{}`: {count} messages dropped: its queue or all memory is full, or \
+                         they are too large for it",
                         escape(client)
                     )
                 });

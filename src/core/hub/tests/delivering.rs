@@ -490,6 +490,7 @@ fn packet_identifiers_wrap_and_skip_those_in_use() {
     assert_eq!(s.packets(id), ["t=kept q1 #1"]);
     for number in 2..=u16::MAX {
         s.send(p, publish("t", "", Q1, 1));
+        s.offers.clear();
         s.packets(p);
         assert_eq!(s.packets(id), [format!("t= q1 #{number}")]);
         s.send(id, Incoming::PubAck(number, 0));

@@ -2,6 +2,7 @@
 
 mod connecting;
 mod delivering;
+mod memory;
 mod publishing;
 mod quirks;
 mod random;

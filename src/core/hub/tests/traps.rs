@@ -176,6 +176,7 @@ fn p11_limits_of_zero_make_a_broker_that_is_useless_and_alive() {
         topic_bytes: 1,
         topic_levels: 1,
         subscriptions: 1,
+        memory: 0,
         queue_messages: 0,
         queue_bytes: 0,
         in_flight: 0,
