@@ -48,6 +48,7 @@ pub(crate) struct Gateway {
     roused: Vec<ConnectionId>,
     last_id: usize,
     pub(super) alarm: Rc<Bell>,
+    pub(super) work: Rc<Bell>,
     armed: Option<Instant>,
     pub(super) progress: Rc<Bell>,
     pub(super) buffers: Rc<Buffers>,
@@ -73,6 +74,7 @@ impl Gateway {
             roused: Vec::new(),
             last_id: 0,
             alarm: Rc::default(),
+            work: Rc::default(),
             armed: None,
             progress: Rc::default(),
             buffers: Rc::default(),
@@ -146,6 +148,11 @@ impl Gateway {
             codec::encode(line.version, packet, &mut output);
         }
         line.charge.borrow_mut().set(output.len());
+    }
+
+    /// Lets the workers begin the jobs that were started.
+    pub(crate) fn rouse_workers(&mut self) {
+        self.workers.rouse();
     }
 
     /// Takes in outcomes.
@@ -301,7 +308,10 @@ impl Gateway {
     fn act(&mut self, now: Instant) {
         for action in self.actions.drain(..) {
             match action {
-                Action::Start(job) => self.workers.start(job),
+                Action::Start(job) => {
+                    self.workers.start(job);
+                    self.work.ring();
+                }
                 Action::Acknowledge(ticket, reason) => self.hub.acknowledge(ticket, reason),
                 Action::Publish(message) => self.hub.publish(&message, now),
                 Action::Report(report) => self.journal.bridge(&report, now),

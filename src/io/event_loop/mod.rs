@@ -1,8 +1,8 @@
 //! The one loop that owns hub and bridge and executes their decisions.
 //!
-//! One thread runs it: a task per listener and per client, one for the outcomes that workers send
-//! back, one for the next timeout, one for users that change. It decides nothing but when the
-//! process may end.
+//! One thread runs it: a task per listener and per client, one that rouses the workers, one for the
+//! outcomes that they send back, one for the next timeout, one for users that change. It decides
+//! nothing but when the process may end.
 
 mod gateway;
 pub(crate) mod shared;
@@ -94,6 +94,7 @@ pub(crate) async fn run(
     announce(&config.endpoints, &config.routes, &shared);
     shared.with(Gateway::look_at_clock);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
+    tokio::task::spawn_local(rouse(Rc::clone(&shared)));
     tokio::task::spawn_local(watch(Rc::clone(&shared)));
     tokio::task::spawn_local(trust.follow());
     if let Some(certificates) = certificates {
@@ -141,6 +142,17 @@ async fn feed(shared: Rc<Shared>, mut outcomes: mpsc::UnboundedReceiver<Finished
         guard(&shared, "the handling of an outcome", || {
             shared.with(|gateway, now| gateway.finish(finished, now));
         });
+    }
+}
+
+/// Rouses workers once for all jobs that the tasks before it in tokio's queue have started.
+///
+/// Waking a thread costs more than taking in a message, and whoever is woken takes this processor
+/// if it is the only one.
+async fn rouse(shared: Rc<Shared>) {
+    loop {
+        shared.work().rung().await;
+        guard(&shared, "the rousing of workers", || shared.rouse_workers());
     }
 }
 

@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     tls: Option<Tls>,
     /// Rings when the next timeout is earlier than the one waited for.
     alarm: Rc<Bell>,
+    /// Rings when there are jobs for the workers.
+    work: Rc<Bell>,
     /// Rings when something that a stop waits for has changed.
     progress: Rc<Bell>,
     buffers: Rc<Buffers>,
@@ -113,6 +115,7 @@ impl Shared {
     pub(crate) fn new(gateway: Gateway, logins: Logins, broker: &Broker) -> Self {
         Self {
             alarm: Rc::clone(&gateway.alarm),
+            work: Rc::clone(&gateway.work),
             progress: Rc::clone(&gateway.progress),
             buffers: Rc::clone(&gateway.buffers),
             gateway: RefCell::new(gateway),
@@ -216,6 +219,16 @@ impl Shared {
     /// Returns the bell of the timeout task.
     pub(crate) fn alarm(&self) -> &Bell {
         &self.alarm
+    }
+
+    /// Returns the bell of the task that rouses workers.
+    pub(crate) fn work(&self) -> &Bell {
+        &self.work
+    }
+
+    /// Lets the workers begin the jobs that were started.
+    pub(crate) fn rouse_workers(&self) {
+        self.gateway.borrow_mut().rouse_workers();
     }
 
     /// Returns how many jobs wait or are with a worker.

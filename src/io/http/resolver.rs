@@ -7,8 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Condvar, PoisonError};
 use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType};
@@ -17,6 +16,7 @@ use crate::core::outcome::{Code, Failure, Phase};
 use crate::io::clock;
 use crate::io::http::exchange::Plan;
 use crate::io::http::failure;
+use crate::io::http::pool::{Crew, Duty, Pool};
 use crate::io::tls::failure::brief;
 
 /// How long an answer is good.
@@ -36,8 +36,6 @@ const MAX_THREADS: usize = 4;
 const MAX_FOREIGN: usize = 2;
 /// How long a look-up thread waits for work before it ends.
 const THREAD_IDLE: Duration = Duration::from_secs(10);
-/// getaddrinfo and what it loads need more than our own threads.
-const STACK: usize = 256 * 1024;
 
 /// Why a look-up failed, as the system says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,14 +51,12 @@ type Lookup = dyn Fn(&str) -> Answer + Send + Sync;
 
 /// The resolver of all endpoints.
 pub(crate) struct Resolver {
-    shared: Arc<Shared>,
+    pool: Pool<Lookups>,
 }
 
-struct Shared {
+/// What the look-up threads do.
+struct Lookups {
     lookup: Box<Lookup>,
-    state: Mutex<State>,
-    /// Wakes look-up threads.
-    work: Condvar,
     /// Wakes those who wait for an answer.
     answered: Condvar,
 }
@@ -73,9 +69,6 @@ struct State {
     queue: VecDeque<Wanted>,
     /// Look-ups of foreign hosts that are under way.
     foreign: usize,
-    threads: usize,
-    idle: usize,
-    closed: bool,
 }
 
 struct Wanted {
@@ -103,13 +96,6 @@ impl fmt::Debug for Resolver {
     }
 }
 
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.work.notify_all();
-    }
-}
-
 impl Resolver {
     /// Builds a resolver that asks the system.
     pub(crate) fn new() -> Self {
@@ -117,14 +103,12 @@ impl Resolver {
     }
 
     fn with_lookup(lookup: Box<Lookup>) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                lookup,
-                state: Mutex::default(),
-                work: Condvar::new(),
-                answered: Condvar::new(),
-            }),
-        }
+        let lookups = Lookups {
+            lookup,
+            answered: Condvar::new(),
+        };
+        let pool = Pool::new("lookup".to_owned(), MAX_THREADS, THREAD_IDLE, lookups);
+        Self { pool }
     }
 
     /// Returns the addresses of a name, in the system's order of preference.
@@ -132,28 +116,24 @@ impl Resolver {
     /// # Errors
     /// `dns.not_found`, `dns.failed`, or `timeout.dns` at the plan's deadline.
     pub(crate) fn resolve(&self, name: &str, plan: &Plan) -> Result<Vec<IpAddr>, Failure> {
-        let mut state = self.shared.lock();
+        let mut state = self.pool.lock();
         loop {
             let now = clock::now();
             let entry = state.entry(name, now);
             if let Some(settled) = entry.settled(now) {
                 return settled.map_err(|error| described(name, &error));
             }
-            let began = match entry.asking {
-                Some(began) => {
-                    if !plan.foreign_host && state.adopt(name) {
-                        self.wake(&mut state);
+            let asking = entry.asking;
+            let began = match asking {
+                Some(began) if plan.foreign_host || !state.adopt(name) => began,
+                _ => {
+                    if asking.is_none() {
+                        state.ask(name, plan.foreign_host, now);
                     }
-                    began
-                }
-                None => {
-                    entry.asking = Some(now);
-                    state.queue.push_back(Wanted {
-                        name: name.to_owned(),
-                        foreign: plan.foreign_host,
-                    });
-                    self.wake(&mut state);
-                    now
+                    drop(state);
+                    self.pool.rouse();
+                    state = self.pool.lock();
+                    continue;
                 }
             };
             let stale = state.entry(name, now).stale(now);
@@ -170,7 +150,7 @@ impl Resolver {
                 return stale.ok_or_else(|| failure::timed_out(Some(Phase::Resolve), waited));
             }
             state.entry(name, now).waiting += 1;
-            let waited = self.shared.answered.wait_timeout(state, left);
+            let waited = self.pool.duty().answered.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if let Some(entry) = state.names.get_mut(name) {
                 entry.waiting -= 1;
@@ -180,24 +160,8 @@ impl Resolver {
 
     /// Notes that a name's addresses could not be connected to, so that they are asked for anew.
     pub(crate) fn doubt(&self, name: &str) {
-        if let Some(entry) = self.shared.lock().names.get_mut(name) {
+        if let Some(entry) = self.pool.lock().names.get_mut(name) {
             entry.doubted = true;
-        }
-    }
-
-    /// Sees to it that a thread takes the queue's next name.
-    fn wake(&self, state: &mut State) {
-        if state.idle >= state.startable() {
-            self.shared.work.notify_one();
-        } else if state.threads < MAX_THREADS {
-            let shared = Arc::clone(&self.shared);
-            let builder = thread::Builder::new()
-                .name("lookup".to_owned())
-                .stack_size(STACK);
-            match builder.spawn(move || shared.serve()) {
-                Ok(_) => state.threads += 1,
-                Err(error) => state.give_up(&error),
-            }
         }
     }
 }
@@ -220,20 +184,17 @@ impl State {
         entry
     }
 
-    /// Returns how many look-ups of the queue may begin now.
-    fn startable(&self) -> usize {
-        let foreign = self.queue.iter().filter(|wanted| wanted.foreign).count();
-        let room = MAX_FOREIGN.saturating_sub(self.foreign);
-        self.queue.len() - foreign + foreign.min(room)
+    /// Puts a look-up into the queue.
+    fn ask(&mut self, name: &str, foreign: bool, now: Instant) {
+        self.entry(name, now).asking = Some(now);
+        let name = name.to_owned();
+        self.queue.push_back(Wanted { name, foreign });
     }
 
-    /// Takes the next look-up that may begin.
-    fn begin_next(&mut self) -> Option<Wanted> {
+    /// Returns where in the queue the next look-up is that may begin.
+    fn next(&self) -> Option<usize> {
         let room = self.foreign < MAX_FOREIGN;
-        let next = self.queue.iter().position(|it| room || !it.foreign)?;
-        let wanted = self.queue.remove(next)?;
-        self.foreign += usize::from(wanted.foreign);
-        Some(wanted)
+        self.queue.iter().position(|it| room || !it.foreign)
     }
 
     /// Makes a look-up that has not begun one of the owner's own; returns whether it was not.
@@ -254,11 +215,8 @@ impl State {
         }
     }
 
-    /// No thread could be had and none runs: those who wait get the reason.
+    /// Those who wait get the reason why they do so in vain.
     fn give_up(&mut self, error: &io::Error) {
-        if self.threads > 0 {
-            return;
-        }
         let now = clock::now();
         while let Some(Wanted { name, .. }) = self.queue.pop_front() {
             let failed = NoAddress::Failed(format!("no thread for the look-up: {error}"));
@@ -315,41 +273,38 @@ impl Entry {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Duty for Lookups {
+    type Desk = State;
+    type Job = Wanted;
+    type Report = ();
+
+    fn waiting(state: &State) -> usize {
+        let foreign = state.queue.iter().filter(|it| it.foreign).count();
+        let room = MAX_FOREIGN.saturating_sub(state.foreign);
+        state.queue.len() - foreign + foreign.min(room)
     }
 
-    /// Looks names up until there have been none for a while.
-    fn serve(&self) {
-        let mut state = self.lock();
-        loop {
-            if let Some(wanted) = state.begin_next() {
-                drop(state);
-                let answer = (self.lookup)(&wanted.name);
-                state = self.lock();
-                state.foreign -= usize::from(wanted.foreign);
-                if let Some(entry) = state.names.get_mut(&wanted.name) {
-                    entry.settle(answer, clock::now());
-                }
-                self.answered.notify_all();
-                continue;
-            }
-            if state.closed {
-                break;
-            }
-            state.idle += 1;
-            let (woken, waited) = self
-                .work
-                .wait_timeout(state, THREAD_IDLE)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            state.idle -= 1;
-            if waited.timed_out() && state.queue.is_empty() {
-                break;
-            }
+    fn take(state: &mut State) -> Option<Wanted> {
+        let wanted = state.queue.remove(state.next()?)?;
+        state.foreign += usize::from(wanted.foreign);
+        Some(wanted)
+    }
+
+    fn perform(&self, pool: &Crew<Self>, wanted: Wanted) {
+        let answer = (self.lookup)(&wanted.name);
+        let mut state = pool.lock();
+        state.foreign -= usize::from(wanted.foreign);
+        if let Some(entry) = state.names.get_mut(&wanted.name) {
+            entry.settle(answer, clock::now());
         }
-        state.threads -= 1;
+        drop(state);
+        self.answered.notify_all();
+    }
+
+    fn report(&self, (): ()) {}
+
+    fn strand(&self, state: &mut State, error: &io::Error) {
+        state.give_up(error);
     }
 }
 

@@ -8,8 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::bridge::{Job, JobId};
@@ -18,6 +17,7 @@ use crate::core::outcome::{Code, Failure, Outcome};
 use crate::io::clock::Wall;
 use crate::io::http::client::Client;
 use crate::io::http::ledger::{Counts, Encounter, Encounters, Ledger};
+use crate::io::http::pool::{self, Duty, Pool};
 use crate::io::http::resolver::Resolver;
 use crate::io::tls;
 use crate::io::tls::client::Surroundings;
@@ -27,8 +27,6 @@ pub(crate) type OnFinished = Arc<dyn Fn(JobId, Outcome) + Send + Sync>;
 
 /// How long a worker waits for a job before it ends.
 const IDLE: Duration = Duration::from_secs(60);
-/// Enough for a handshake in a debug build; measured by the test that runs one on such a thread.
-const STACK: usize = 256 * 1024;
 
 /// Checks what only shows when an endpoint's roots are read.
 ///
@@ -48,6 +46,8 @@ fn named(endpoint: &Endpoint, error: &str) -> String {
 /// The worker threads of all endpoints; started when first needed, at most `concurrency` each.
 pub(crate) struct Workers {
     crews: HashMap<String, Arc<Crew>>,
+    /// Who got jobs since the last rousing, some several times.
+    called: Vec<Arc<Crew>>,
     done: OnFinished,
     ledgers: Vec<(String, Arc<Ledger>)>,
     met: Arc<Encounters>,
@@ -88,11 +88,12 @@ impl Workers {
             let ledger = Arc::new(Ledger::new(Arc::clone(&met)));
             ledgers.push((endpoint.name.clone(), Arc::clone(&ledger)));
             let client = Client::new(Arc::clone(endpoint), tls, Arc::clone(&resolver), ledger);
-            let crew = Crew::new(endpoint, Box::new(client), Arc::clone(&done));
+            let crew = crew(endpoint, Box::new(client), Arc::clone(&done));
             crews.insert(endpoint.name.clone(), Arc::new(crew));
         }
         Ok(Self {
             crews,
+            called: Vec::new(),
             done,
             ledgers,
             met,
@@ -114,28 +115,30 @@ impl Workers {
     pub(crate) fn trusting(&self) -> Vec<Trusting> {
         let crews = self.crews.values();
         let trusting = crews.map(|crew| Trusting {
-            files: crew.performer.files(),
+            files: crew.duty().performer.files(),
             crew: Arc::clone(crew),
         });
         trusting.filter(|it| !it.files.is_empty()).collect()
     }
 
-    /// Hands a job to an idle worker of its endpoint, or to a new one. Never blocks.
+    /// Gives a job to the workers of its endpoint; [`Workers::rouse`] has to follow.
     pub(crate) fn start(&mut self, job: Job) {
         match self.crews.get(&job.endpoint.name) {
-            Some(crew) => crew.hand(job),
+            Some(crew) => {
+                crew.lock().push_back(job);
+                self.called.push(Arc::clone(crew));
+            }
             None => {
                 let detail = format!("no workers for endpoint `{}`", job.endpoint.name);
                 (self.done)(job.id, internal(&detail));
             }
         }
     }
-}
 
-impl Drop for Workers {
-    fn drop(&mut self) {
-        for crew in self.crews.values() {
-            crew.close();
+    /// Sees to it that the jobs given are taken up: by idle workers, or by new ones. Never blocks.
+    pub(crate) fn rouse(&mut self) {
+        for crew in self.called.drain(..) {
+            crew.rouse();
         }
     }
 }
@@ -150,14 +153,14 @@ pub(crate) struct Trusting {
 impl Trusting {
     /// The endpoint's name.
     pub(crate) fn name(&self) -> &str {
-        &self.crew.name
+        &self.crew.duty().endpoint
     }
 
     /// Returns what reads the files, which takes its time. It closes kept connections; with an
     /// error, which names the file that is wrong, all stays as it was.
     pub(crate) fn reload(&self) -> impl FnOnce() -> Result<(), String> + Send + 'static {
         let crew = Arc::clone(&self.crew);
-        move || crew.performer.reload()
+        move || crew.duty().performer.reload()
     }
 }
 
@@ -196,123 +199,68 @@ impl Perform for Client {
 }
 
 /// The workers of one endpoint.
-struct Crew {
-    name: String,
-    size: usize,
+type Crew = Pool<Requests>;
+
+fn crew(endpoint: &Endpoint, performer: Box<dyn Perform>, done: OnFinished) -> Crew {
+    let requests = Requests {
+        endpoint: endpoint.name.clone(),
+        performer,
+        done,
+    };
+    let name = format!("https {}", endpoint.name);
+    Pool::new(name, endpoint.concurrency, IDLE, requests)
+}
+
+/// What the workers of one endpoint do.
+struct Requests {
+    endpoint: String,
     performer: Box<dyn Perform>,
     done: OnFinished,
-    state: Mutex<State>,
-    work: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Job>,
-    threads: usize,
-    idle: usize,
-    closed: bool,
-}
+impl Duty for Requests {
+    type Desk = VecDeque<Job>;
+    type Job = Job;
+    type Report = (JobId, Outcome);
 
-impl Crew {
-    fn new(endpoint: &Endpoint, performer: Box<dyn Perform>, done: OnFinished) -> Self {
-        Self {
-            name: endpoint.name.clone(),
-            size: endpoint.concurrency.max(1),
-            performer,
-            done,
-            state: Mutex::default(),
-            work: Condvar::new(),
-        }
+    fn waiting(queue: &VecDeque<Job>) -> usize {
+        queue.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take(queue: &mut VecDeque<Job>) -> Option<Job> {
+        queue.pop_front()
     }
 
-    fn hand(self: &Arc<Self>, job: Job) {
-        let mut state = self.lock();
-        state.queue.push_back(job);
-        if state.idle >= state.queue.len() {
-            drop(state);
-            self.work.notify_one();
-        } else if state.threads < self.size {
-            state.threads += 1;
-            drop(state);
-            if let Err(error) = self.recruit() {
-                self.not_recruited(&error);
-            }
-        }
+    fn perform(&self, _: &pool::Crew<Self>, job: Job) -> (JobId, Outcome) {
+        (job.id, self.outcome(&job))
     }
 
-    fn recruit(self: &Arc<Self>) -> io::Result<()> {
-        let crew = Arc::clone(self);
-        thread::Builder::new()
-            .name(format!("https {}", self.name))
-            .stack_size(STACK)
-            .spawn(move || crew.serve())
-            .map(drop)
+    fn report(&self, (id, outcome): (JobId, Outcome)) {
+        (self.done)(id, outcome);
     }
 
-    /// Answers the jobs that nobody is left to perform.
-    fn not_recruited(&self, error: &io::Error) {
-        let mut state = self.lock();
-        state.threads -= 1;
-        if state.threads > 0 {
-            return;
-        }
-        let stranded = std::mem::take(&mut state.queue);
-        drop(state);
-        log::error!("endpoint `{}`: no thread for a request: {error}", self.name);
-        for job in stranded {
+    fn strand(&self, queue: &mut VecDeque<Job>, error: &io::Error) {
+        let name = &self.endpoint;
+        log::error!("endpoint `{name}`: no thread for a request: {error}");
+        for job in queue.drain(..) {
             (self.done)(job.id, internal("no thread for the request"));
         }
     }
+}
 
-    /// Performs jobs until there have been none for a while.
-    fn serve(&self) {
-        let mut state = self.lock();
-        loop {
-            if let Some(job) = state.queue.pop_front() {
-                drop(state);
-                let outcome = self.perform(&job);
-                (self.done)(job.id, outcome);
-                state = self.lock();
-                continue;
-            }
-            if state.closed {
-                break;
-            }
-            state.idle += 1;
-            let (woken, waited) = self
-                .work
-                .wait_timeout(state, IDLE)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            state.idle -= 1;
-            if waited.timed_out() && state.queue.is_empty() {
-                break;
-            }
-        }
-        state.threads -= 1;
-    }
-
-    fn perform(&self, job: &Job) -> Outcome {
+impl Requests {
+    fn outcome(&self, job: &Job) -> Outcome {
         let work = AssertUnwindSafe(|| self.performer.perform(job));
         panic::catch_unwind(work).unwrap_or_else(|payload| {
             // Locks that the panic went through would fail all later requests.
             self.performer.renew();
             log::error!(
                 "endpoint `{}`: a request panicked: {}; please report it",
-                self.name,
+                self.endpoint,
                 panic_text(payload.as_ref())
             );
             internal("a request panicked; see the log")
         })
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.work.notify_all();
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use super::*;
 use crate::core::endpoint::IpVersions;
@@ -59,7 +61,7 @@ fn ask(
 
 /// Moves the times of what is known about a name into the past.
 fn age(resolver: &Resolver, name: &str, by: Duration) {
-    let mut state = resolver.shared.lock();
+    let mut state = resolver.pool.lock();
     let entry = state.names.get_mut(name).unwrap();
     if let Some((_, at)) = &mut entry.addresses {
         *at = at.checked_sub(by).unwrap();
@@ -201,7 +203,7 @@ fn names_and_threads_are_bounded() {
         answer(&looked_up, Ok(vec![address(1)]));
         asked.join().unwrap().unwrap();
     }
-    assert_eq!(resolver.shared.lock().names.len(), MAX_NAMES);
+    assert_eq!(resolver.pool.lock().names.len(), MAX_NAMES);
     let names = ["a.x", "b.x", "c.x", "d.x", "e.x", "f.x"];
     let waiting: Vec<_> = names.iter().map(|name| ask(&resolver, name)).collect();
     let mut held: Vec<Asked> = (0..MAX_THREADS)
@@ -211,7 +213,7 @@ fn names_and_threads_are_bounded() {
         looked_up.recv_timeout(SHORT).is_err(),
         "no more than four at a time"
     );
-    assert_eq!(resolver.shared.lock().threads, MAX_THREADS);
+    assert_eq!(resolver.pool.lock().threads(), MAX_THREADS);
     let first = held.remove(0);
     assert!(names.contains(&first.name.as_str()));
     first.answer.send(Ok(vec![address(1)])).unwrap();
@@ -328,7 +330,7 @@ fn a_look_up_that_nobody_waits_for_any_more_is_not_begun() {
         let failure = resolver.resolve(&name, &foreign(limit)).unwrap_err();
         assert_eq!(failure.code, Code::TimeoutDns);
     }
-    let state = resolver.shared.lock();
+    let state = resolver.pool.lock();
     assert_eq!(state.queue.len(), 0);
     assert!(state.names.len() <= MAX_NAMES, "{}", state.names.len());
     drop(state);
@@ -344,7 +346,7 @@ fn a_look_up_that_nobody_waits_for_any_more_is_not_begun() {
 #[test]
 fn a_name_that_somebody_waits_for_is_not_forgotten_for_others() {
     let (resolver, looked_up) = scripted();
-    let mut state = resolver.shared.lock();
+    let mut state = resolver.pool.lock();
     let now = clock::now();
     // It was answered, and who waits has not woken up yet.
     state.entry("waited.example", now).waiting = 1;

@@ -1,5 +1,6 @@
 //! Crews with performers that the test controls, and whole workers against a server.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
@@ -45,10 +46,10 @@ fn channel() -> (OnFinished, Receiver<(JobId, Outcome)>) {
     (done, receiver)
 }
 
-fn crew(
-    size: usize,
+/// A crew of one.
+fn crew_that(
     work: impl Fn(&Job) -> Outcome + Send + Sync + 'static,
-) -> (Arc<Crew>, Receiver<(JobId, Outcome)>, Arc<AtomicUsize>) {
+) -> (Crew, Receiver<(JobId, Outcome)>, Arc<AtomicUsize>) {
     let (done, finished) = channel();
     let renewed = Arc::new(AtomicUsize::new(0));
     let performer = Performer {
@@ -56,9 +57,9 @@ fn crew(
         renewed: Arc::clone(&renewed),
     };
     let mut endpoint = endpoint();
-    endpoint.concurrency = size;
-    let crew = Crew::new(&endpoint, Box::new(performer), done);
-    (Arc::new(crew), finished, renewed)
+    endpoint.concurrency = 1;
+    let crew = crew(&endpoint, Box::new(performer), done);
+    (crew, finished, renewed)
 }
 
 fn numbered(id: usize) -> Job {
@@ -68,69 +69,15 @@ fn numbered(id: usize) -> Job {
 }
 
 #[test]
-fn each_job_is_finished_once() {
-    let (crew, finished, _) = crew(3, |_| ok());
-    for id in 0..100 {
-        crew.hand(numbered(id));
-    }
-    let mut ids: Vec<usize> = (0..100)
-        .map(|_| finished.recv_timeout(LONG).unwrap().0.0)
-        .collect();
-    ids.sort_unstable();
-    assert_eq!(ids, (0..100).collect::<Vec<_>>());
-    assert!(crew.lock().threads <= 3);
-}
-
-#[test]
-fn no_more_than_concurrency_run_at_once() {
-    let running = Arc::new(AtomicUsize::new(0));
-    let most = Arc::new(AtomicUsize::new(0));
-    let (go, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
-    let (counter, peak) = (Arc::clone(&running), Arc::clone(&most));
-    let (crew, finished, _) = crew(2, move |_| {
-        let now = counter.fetch_add(1, Ordering::SeqCst) + 1;
-        peak.fetch_max(now, Ordering::SeqCst);
-        let _ = gate.lock().unwrap().recv_timeout(LONG);
-        counter.fetch_sub(1, Ordering::SeqCst);
-        ok()
-    });
-    for id in 0..6 {
-        crew.hand(numbered(id));
-    }
-    assert_eq!(crew.lock().threads, 2);
-    for _ in 0..6 {
-        go.send(()).unwrap();
-    }
-    for _ in 0..6 {
-        finished.recv_timeout(LONG).unwrap();
-    }
-    assert!(most.load(Ordering::SeqCst) <= 2);
-}
-
-#[test]
-fn an_idle_worker_is_used_before_a_new_one_is_made() {
-    let (crew, finished, _) = crew(8, |_| ok());
-    for id in 0..20 {
-        crew.hand(numbered(id));
-        finished.recv_timeout(LONG).unwrap();
-        // The worker reports before it waits; once it waits it is idle.
-        while crew.lock().idle == 0 {
-            thread::yield_now();
-        }
-    }
-    assert_eq!(crew.lock().threads, 1);
-}
-
-#[test]
 fn a_panic_is_answered_and_the_worker_lives_on() {
-    let (crew, finished, renewed) = crew(1, |job| {
+    let (crew, finished, renewed) = crew_that(|job| {
         assert_ne!(job.id, JobId(1), "on purpose");
         ok()
     });
     for id in 0..3 {
-        crew.hand(numbered(id));
+        crew.lock().push_back(numbered(id));
     }
+    crew.rouse();
     let outcomes: Vec<_> = (0..3)
         .map(|_| finished.recv_timeout(LONG).unwrap())
         .collect();
@@ -140,19 +87,7 @@ fn a_panic_is_answered_and_the_worker_lives_on() {
         [(JobId(0), ok()), (JobId(1), panicked), (JobId(2), ok())]
     );
     assert_eq!(renewed.load(Ordering::SeqCst), 1);
-    assert_eq!(crew.lock().threads, 1);
-}
-
-#[test]
-fn workers_end_when_closed() {
-    let (crew, finished, _) = crew(2, |_| ok());
-    crew.hand(numbered(0));
-    finished.recv_timeout(LONG).unwrap();
-    crew.close();
-    while Arc::strong_count(&crew) > 1 {
-        thread::yield_now();
-    }
-    assert_eq!(crew.lock().threads, 0);
+    assert_eq!(crew.lock().threads(), 1);
 }
 
 #[test]
@@ -170,6 +105,7 @@ fn workers_perform_requests_on_their_small_stacks() {
         job.id = JobId(id);
         workers.start(job);
     }
+    workers.rouse();
     for _ in 0..8 {
         let (_, outcome) = finished.recv_timeout(LONG).unwrap();
         assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
