@@ -4,6 +4,23 @@
 //! over mosquitto (which has to be installed). Rounds are interleaved, medians compared, CPU time
 //! read from the kernel's accounts of each process. `cargo bench --bench pipeline`; numbers behind
 //! `--` choose how many clients (`-- 64`).
+//!
+//! What profiling found (x86_64, two cores, 8 clients): two thirds of the bridge's time is the
+//! kernel's, and a third of that is waking threads and letting them sleep, so what makes a message
+//! cheaper is waking fewer. It needs five system calls at least: MQTT in and out, a look whether the
+//! pooled connection is still open, HTTPS out and in; at QoS 1 a sixth for PUBACK. The rest is the
+//! hand-off between loop and workers. A message took, with a queue and a condition variable for
+//! each endpoint, then with `io/http/pool`, in turns beside the same busy neighbours:
+//!
+//! | | system calls | of these futex | context switches | CPU |
+//! |---|---|---|---|---|
+//! | QoS 0 | 7.8 → 7.7 | 1.9 → 1.4 | 3.0 → 2.6 | −9 % |
+//! | QoS 1 | 8.6 → 7.9 | 2.0 → 1.1 | 3.2 → 2.2 | −6 % |
+//!
+//! Waking one worker at a time, which then wakes the next, saves more CPU, but where others want
+//! the processor too all jobs wait for the one that was woken: half the rate and five times the p99
+//! at QoS 1. Yielding before a worker sleeps changes nothing. A message reads the clock some thirty
+//! times, most of them in ureq, for 2 % of the time.
 
 #![allow(
     clippy::cast_possible_truncation,
