@@ -19,7 +19,7 @@ use x509_cert::ext::pkix::{
 use x509_cert::name::Name;
 
 use crate::core::endpoint::Pin;
-use crate::io::tls::algorithm::{self, Algorithm};
+use crate::io::tls::algorithm::{self, Algorithm, Strength};
 use crate::io::tls::der::{contents, element, sequence};
 
 /// A certificate in words.
@@ -94,6 +94,11 @@ impl Signed {
     /// Returns whether a key, DER without the outer tag, made the signature; `None` if its kind
     /// can't be verified.
     fn is_by(&self, key_der: &[u8]) -> Option<bool> {
+        // ring calls every signature bad whose key is too short or too long for it.
+        let strength = algorithm::of_key_info(key_der)?.strength;
+        if strength != Strength::Good {
+            return None;
+        }
         let algorithm = element(key_der)?;
         let key = element(algorithm.rest)?.contents.get(1..)?;
         let algorithms = default_provider().signature_verification_algorithms.all;

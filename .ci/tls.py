@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""RSA, weak and odd keys, weak signatures, old protocols and cipher suites: each has its code.
+
+The servers are OpenSSL's; the built program is asked through MQTT by its own `send`. Exit 0 only
+if every case is told exactly as written here.
+"""
+
+import concurrent.futures
+import os
+import re
+import sys
+
+from tls_lab import CA, HOST, LEAF, Daemon, Lab, serve_bytes
+
+BINARY = os.path.abspath(sys.argv[1])
+FINE = "fine"
+NOTHING = "tls.protocol - the server sent alert handshake failure"
+VERSION = "tls.protocol - the server sent alert protocol version"
+TLS12, TLS13 = "-tls1_2", "-tls1_3"
+
+
+def weak(what, whose=""):
+    return f"tls.weak - {whose}{what}, which is too weak"
+
+
+def certificates(lab):
+    """Yields name, leaf, chain, options of the server and what a node is told."""
+    lab.certificate("root", extensions=CA)
+    lab.certificate("rsaroot", "rsa 2048", extensions=CA)
+    lab.certificate("weakroot", "rsa 1024", extensions=CA)
+    for name, key, told in [
+        ("rsa2048", "rsa 2048", FINE),
+        ("rsa3072", "rsa 3072", FINE),
+        ("rsa4096", "large-rsa 4096", FINE),
+        ("rsa1024", "rsa 1024", weak("its key is RSA of 1024 bits")),
+        ("rsa2047", "rsa 2047", weak("its key is RSA of 2047 bits")),
+        ("ecc256", "ec P-256", FINE),
+        ("ecc384", "ec P-384", FINE),
+        ("ed25519", "ed25519", FINE),
+    ]:
+        lab.certificate(name, key, "rsaroot")
+        yield name, name, [], TLS12, told
+        yield name, name, [], TLS13, told
+    lab.certificate("rsa8192", "large-rsa 8192", "rsaroot")
+    yield "rsa8192", "rsa8192", [], "", FINE
+    # Too small for the signatures of TLS 1.3.
+    lab.certificate("rsa512", "rsa 512", "rsaroot")
+    yield "rsa512", "rsa512", [], f"{TLS12} -sigalgs RSA+SHA256", weak("its key is RSA of 512 bits")
+    # What we don't offer, the server doesn't choose.
+    for name, key in [
+        ("ecc521", "ec P-521"),
+        ("ed448", "ed448"),
+        ("rsapss", "rsa-pss 2048"),
+        # TLS 1.3 doesn't know these at all.
+        ("ecc224", "ec P-224"),
+        ("secp256k1", "ec secp256k1"),
+        ("dsa", "dsa"),
+    ]:
+        lab.certificate(name, key, "rsaroot")
+        yield name, name, [], TLS12, NOTHING
+        yield name, name, [], TLS13, VERSION if name in ("ecc224", "secp256k1", "dsa") else NOTHING
+    # Signatures.
+    signed = "its signature is RSA with"
+    for name, options, told in [
+        ("md5", "-md5", weak(f"{signed} MD5")),
+        ("sha1", "-sha1", weak(f"{signed} SHA-1")),
+        ("sha224", "-sha224", weak(f"{signed} SHA-224")),
+        ("sha384", "-sha384", FINE),
+        ("sha512", "-sha512", FINE),
+        ("pss", "-sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32", FINE),
+        ("pss-sha1", "-sha1 -sigopt rsa_padding_mode:pss", weak("its signature is RSA-PSS with SHA-1")),
+    ]:
+        lab.certificate(name, "ec P-256", "rsaroot", options=options)
+        yield name, name, [], "", told
+    lab.certificate("ecdsa-sha1", "ec P-256", "root", options="-sha1")
+    yield "ecdsa-sha1", "ecdsa-sha1", [], "", weak("its signature is ECDSA with SHA-1")
+    # Intermediates.
+    for name, key, issuer, options, told in [
+        ("good-ca", "rsa 2048", "rsaroot", "-sha256", FINE),
+        ("sha1-ca", "rsa 2048", "rsaroot", "-sha1", weak(f"{signed} SHA-1", "issuer CN=sha1-ca: ")),
+        ("md5-ca", "rsa 2048", "rsaroot", "-md5", weak(f"{signed} MD5", "issuer CN=md5-ca: ")),
+        ("small-ca", "rsa 1024", "rsaroot", "-sha256", weak("its key is RSA of 1024 bits", "issuer CN=small-ca: ")),
+        ("p224-ca", "ec P-224", "rsaroot", "-sha256", weak("its key is ECDSA P-224", "issuer CN=p224-ca: ")),
+        ("p521-ca", "ec P-521", "rsaroot", "-sha256", "tls.protocol - issuer CN=p521-ca: its key is ECDSA P-521, which is not supported"),
+    ]:
+        lab.certificate(name, key, issuer, CA, options)
+        lab.certificate(f"by-{name}", "ec P-256", name)
+        yield name, f"by-{name}", [name], "", told
+    lab.certificate("by-weakroot", "ec P-256", "weakroot")
+    yield "weak root", "by-weakroot", [], "", weak("its key is RSA of 1024 bits", "root CN=weakroot: ")
+    # As people make them: a CA that signed itself, with all that OpenSSL puts in.
+    lab.certificate("selfsigned", "rsa 2048", extensions=f"{CA}subjectAltName=DNS:{HOST}\n")
+    yield "self-signed", "selfsigned", [], "", "tls.self_signed - self-signed CN=selfsigned"
+    lab.certificate("weakself", "rsa 1024", extensions=LEAF)
+    yield "weak and self-signed", "weakself", [], "", "tls.self_signed - self-signed CN=weakself"
+    lab.certificate("expired", "rsa 2048", "rsaroot", dates=("20150101000000Z", "20150412235959Z"))
+    yield "expired", "expired", [], "", "tls.expired - expired 2015-04-12"
+    lab.certificate("weakexpired", "rsa 1024", "rsaroot", options="-sha1", dates=("20150101000000Z", "20150412235959Z"))
+    yield "expired and weak", "weakexpired", [], "", "tls.expired - expired 2015-04-12"
+    lab.certificate("weakname", "rsa 1024", "rsaroot", LEAF.replace(HOST, "other.example"))
+    yield "weak and for another name", "weakname", [], "", weak("its key is RSA of 1024 bits")
+    lab.certificate("encipherment", "rsa 2048", "rsaroot", LEAF.replace("digitalSignature", "keyEncipherment"))
+    yield "encipherment only", "encipherment", [], "", "tls.bad_certificate - its key usage does not allow signatures"
+
+
+def protocols(lab):
+    """Yields the same for servers whose certificate is good."""
+    none = "@SECLEVEL=0"
+    lab.openssl("dhparam -dsaparam -out dh1024.pem 1024")
+    for name, options in [
+        ("NULL", f"{TLS12} -cipher NULL-SHA256:eNULL:{none}"),
+        ("CBC alone", f"{TLS12} -cipher ECDHE-RSA-AES128-SHA:ECDHE-RSA-AES256-SHA384:{none}"),
+        ("static RSA", f"{TLS12} -cipher AES128-GCM-SHA256:AES256-GCM-SHA384:{none}"),
+        ("static RSA with CBC", f"{TLS12} -cipher AES128-SHA:AES256-SHA:{none}"),
+        ("anonymous", f"{TLS12} -cipher aNULL:{none}"),
+        ("Camellia and ARIA", f"{TLS12} -cipher CAMELLIA:ARIA:{none}"),
+        ("DH of 1024 bits", f"{TLS12} -cipher DHE-RSA-AES128-GCM-SHA256:{none} -dhparam dh1024.pem"),
+        ("TLS 1.3 with CCM alone", f"{TLS13} -ciphersuites TLS_AES_128_CCM_SHA256"),
+        ("P-521 alone", f"{TLS13} -groups P-521"),
+    ]:
+        yield name, "rsa2048", [], options, NOTHING
+    for name, options in [("TLS 1.0", "-tls1"), ("TLS 1.1", "-tls1_1")]:
+        yield name, "rsa2048", [], options, VERSION
+    for name, options in [
+        ("ECDHE with AES-GCM", f"{TLS12} -cipher ECDHE-RSA-AES128-GCM-SHA256"),
+        ("ECDHE with ChaCha20", f"{TLS12} -cipher ECDHE-RSA-CHACHA20-POLY1305"),
+        ("P-256 alone", f"{TLS13} -groups P-256"),
+        ("ALPN that is not ours", "-alpn h2"),
+        ("no tickets", "-no_ticket"),
+        ("a client certificate is welcome", "-verify 1"),
+    ]:
+        yield name, "rsa2048", [], options, FINE
+    required = "tls.client_certificate - the server requires one"
+    asked = "tls.client_certificate - the server asked for one, then sent alert handshake failure"
+    yield "client certificate, TLS 1.2", "rsa2048", [], f"{TLS12} -Verify 1", re.compile(f"{required}|{asked}")
+    yield "client certificate, TLS 1.3", "rsa2048", [], f"{TLS13} -Verify 1", required
+    unknown = f"tls.handshake - the server does not know the name {HOST}: it sent alert unrecognised name"
+    for version in (TLS12, TLS13):
+        options = f"{version} -servername other.example -servername_fatal -cert2 rsa2048.pem -key2 rsa2048.key"
+        yield "another name is served", "rsa2048", [], options, unknown
+
+
+def hello(version, suite):
+    """A ServerHello and nothing else."""
+    body = version + bytes(32) + b"\0" + suite + b"\0"
+    message = b"\x02" + len(body).to_bytes(3, "big") + body
+    return b"\x16" + version + len(message).to_bytes(2, "big") + message
+
+
+# What OpenSSL can't be built to speak any more.
+BARE = [
+    ("SSL 3", hello(b"\x03\x00", b"\x00\x2f"), "tls.protocol - nothing in common: the server speaks neither TLS 1.2 nor 1.3"),
+    ("RC4", hello(b"\x03\x03", b"\x00\x05"), "tls.protocol - the server selected unoffered cipher suite"),
+    ("RC4 with MD5", hello(b"\x03\x03", b"\x00\x04"), "tls.protocol - the server selected unoffered cipher suite"),
+    ("3DES", hello(b"\x03\x03", b"\x00\x0a"), "tls.protocol - the server selected unoffered cipher suite"),
+    ("DH, of whatever size", hello(b"\x03\x03", b"\x00\x9e"), "tls.protocol - the server selected unoffered cipher suite"),
+    ("export ciphers", hello(b"\x03\x03", b"\x00\x03"), "tls.protocol - the server selected unoffered cipher suite"),
+    ("SSL 2", b"\x80\x2b\x04\x00\x01\x00\x02" + bytes(38), "tls.handshake - the server does not speak TLS on this port"),
+    ("SSL 3 alert", b"\x15\x03\x00\x00\x02\x02\x28", NOTHING),
+    ("TLS 1.0 alert", b"\x15\x03\x01\x00\x02\x02\x46", VERSION),
+]
+
+
+def agrees(told, expected):
+    return bool(expected.fullmatch(told)) if isinstance(expected, re.Pattern) else told == expected
+
+
+def main():
+    lab = Lab()
+    try:
+        cases = []
+        for name, leaf, chain, options, told in [*certificates(lab), *protocols(lab)]:
+            version = " ".join(option for option in options.split() if option in (TLS12, TLS13))
+            cases.append((f"{name} {version}".strip(), lab.serve(leaf, chain, options), told))
+        cases += [(name, serve_bytes(answer), told) for name, answer, told in BARE]
+        roots = lab.pem("root", "rsaroot", "weakroot")
+        daemon = Daemon(BINARY, lab, [port for _, port, _ in cases], roots)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(daemon.ask, range(len(cases))))
+        ended = daemon.stop()
+    finally:
+        lab.close()
+    wrong = 0
+    for (name, _, expected), told in zip(cases, answers):
+        if agrees(told, expected):
+            print(f"ok    {name}: {told}")
+        else:
+            wrong += 1
+            print(f"FAIL  {name}\n      {told}\n      {expected}")
+    print(f"{len(cases) - wrong} of {len(cases)} as expected")
+    return 1 if wrong or ended else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
