@@ -16,9 +16,9 @@ import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAME = "mqtt-https-bridge"
-MIB = 1024 * 1024
-PROGRAM_LIMIT = 3 * MIB
-PACKAGE_LIMIT = 1_400_000  # to be brought below 1.3 MB; the limit when everything is in is 1.6 MB
+# Close above what they have with TLS listeners and trust; when all is in, 3.5 MB and 1.6 MB.
+PROGRAM_LIMIT = 3_300_000
+PACKAGE_LIMIT = 1_480_000
 MAGICS = {b"ustar\x0000": "ustar", b"ustar  \x00": "GNU"}
 FIELDS = ["Package", "Version", "Depends", "SourceName", "License", "LicenseFiles", "Section", "Require-User",
           "SourceDateEpoch", "Architecture", "Installed-Size", "Description"]
