@@ -87,6 +87,8 @@ pub struct Connect {
     pub receive_maximum: u16,
     /// Maximum Packet Size the client accepts, `None` for no limit.
     pub maximum_packet: Option<u32>,
+    /// Topic Alias Maximum: how many aliases the client accepts.
+    pub topic_alias_maximum: u16,
     /// The will, if any.
     pub will: Option<Will>,
     /// User name and password as sent.
@@ -151,6 +153,10 @@ pub struct Publish {
 pub struct Delivery {
     /// Topic.
     pub topic: Topic,
+    /// Whether the topic is written; if not, its alias stands for it.
+    pub names_topic: bool,
+    /// Topic Alias.
+    pub alias: Option<u16>,
     /// Payload.
     pub payload: Bytes,
     /// QoS of this delivery.
@@ -173,9 +179,14 @@ impl Delivery {
     pub fn wire_bytes(&self) -> usize {
         let ids = self.subscription_ids.iter();
         let ids: usize = ids.map(|id| 1 + varint_bytes(*id as usize)).sum();
-        let properties = ids + self.properties.as_ref().map_or(0, |own| own.bytes());
+        let own = self.properties.as_ref().map_or(0, |own| own.bytes());
+        let properties = ids + own + self.alias.map_or(0, |_| 3);
         let packet_id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
-        let topic = 2 + self.topic.as_str().len();
+        let topic = 2 + if self.names_topic {
+            self.topic.as_str().len()
+        } else {
+            0
+        };
         let rest = topic + packet_id + varint_bytes(properties) + properties + self.payload.len();
         1 + varint_bytes(rest) + rest
     }
@@ -362,6 +373,8 @@ mod tests {
     fn delivery(change: impl FnOnce(&mut Delivery)) -> Delivery {
         let mut own = Delivery {
             topic: Topic::parse("t").unwrap(),
+            names_topic: true,
+            alias: None,
             payload: Bytes::from_static(b"123"),
             qos: QoS::AtMostOnce,
             packet_id: 0,
@@ -432,6 +445,12 @@ mod tests {
                 delivery(|own| own.subscription_ids = vec![1, 128]),
                 LEAST + 5,
                 "subscriptions",
+            ),
+            (delivery(|own| own.alias = Some(1)), LEAST + 3, "an alias"),
+            (
+                delivery(|own| (own.alias, own.names_topic) = (Some(1), false)),
+                LEAST + 2,
+                "an alias in place of the topic",
             ),
             (
                 delivery(|own| own.payload = vec![0; 123].into()),

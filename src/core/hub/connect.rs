@@ -10,6 +10,7 @@ use super::{ConnectionId, Effect, Hub, Report, wake};
 use crate::core::access::{Grants, Identity, MAX_CLIENT_ID};
 use crate::core::message::Message;
 use crate::core::packet::{self, ConnAck, Connect, Disconnect, Grant, Outgoing, Version, reason};
+use crate::core::session::aliases::Aliases;
 use crate::core::session::inbox::{ALIAS_MAXIMUM, Inbox, RECEIVE_MAXIMUM, Violation};
 use crate::core::session::outbox::Outbox;
 use crate::core::session::rivalry::Rivalry;
@@ -92,6 +93,7 @@ impl Hub {
             own.rivalry = rivalry;
             own.expiry = connect.session_expiry;
             own.maximum_packet = maximum_packet;
+            own.aliases = Aliases::new(connect.topic_alias_maximum);
             own.link = Link::Up(connection);
             own.control.push(Outgoing::ConnAck(ConnAck {
                 session_present,
@@ -452,6 +454,7 @@ fn new_session(connect: &Connect, user: Option<Arc<str>>, connection: Connection
         outbox: Outbox::default(),
         control: Control::default(),
         maximum_packet: None,
+        aliases: Aliases::default(),
         rivalry: Rivalry::default(),
         link: Link::Up(connection),
     }

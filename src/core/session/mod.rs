@@ -3,6 +3,7 @@
 //! Decides the exchange with one client: `inbox` what its publishes get back, `outbox` what
 //! is sent to it and when. Who gets what, and when a session ends, is left to the hub.
 
+pub(crate) mod aliases;
 mod control;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
@@ -22,6 +23,7 @@ use crate::core::packet::{Outgoing, Version, answer_bytes};
 use crate::core::retained::Retained;
 use crate::core::subscriptions::Filter;
 
+use aliases::Aliases;
 pub(crate) use control::Control;
 use inbox::Inbox;
 use outbox::{Outbox, Terms};
@@ -57,6 +59,8 @@ pub(crate) struct Session {
     pub(crate) inbox: Inbox,
     /// What is sent to the client.
     pub(crate) outbox: Outbox,
+    /// Topics that its latest connection knows by number.
+    pub(crate) aliases: Aliases,
     /// Packets that go before publishes.
     pub(crate) control: Control,
     /// The client's Maximum Packet Size, as of its latest connection.
@@ -189,8 +193,14 @@ impl Session {
         now: Instant,
     ) -> Option<Outgoing> {
         let terms = self.terms()?;
-        let packet = self.control.pop();
-        packet.or_else(|| self.outbox.next(&terms, retained, now))
+        if let Some(packet) = self.control.pop() {
+            return Some(packet);
+        }
+        let mut packet = self.outbox.next(&terms, retained, now)?;
+        if let Outgoing::Publish(delivery) = &mut packet {
+            self.aliases.apply(delivery, self.maximum_packet);
+        }
+        Some(packet)
     }
 
     /// Returns whether [`Session::next_packet`] may have something: then the shell must know.

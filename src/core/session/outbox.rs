@@ -374,6 +374,8 @@ fn delivery(item: Outbound, packet_id: u16, dup: bool, version: Version, now: In
     let properties = item.message.properties.filter(|_| is_v5);
     Delivery {
         topic: item.message.topic,
+        names_topic: true,
+        alias: None,
         payload: item.message.payload,
         qos: item.qos,
         packet_id,

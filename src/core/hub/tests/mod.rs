@@ -248,6 +248,7 @@ fn v4(client: &str) -> Connect {
         session_expiry: 0,
         receive_maximum: u16::MAX,
         maximum_packet: None,
+        topic_alias_maximum: 0,
         will: None,
         credentials: None,
     }

@@ -77,6 +77,9 @@ pub(super) fn connect(
             .and_then(|properties| properties.receive_maximum)
             .unwrap_or(u16::MAX),
         maximum_packet: properties.and_then(|properties| properties.max_packet_size),
+        topic_alias_maximum: properties
+            .and_then(|properties| properties.topic_alias_max)
+            .unwrap_or(0),
         will: None,
         credentials: None,
     }

@@ -66,6 +66,7 @@ fn connect_tells_the_three_versions_apart() {
             session_expiry: 0,
             receive_maximum: 65_535,
             maximum_packet: None,
+            topic_alias_maximum: 0,
             will: None,
             credentials: None,
         };
@@ -76,7 +77,7 @@ fn connect_tells_the_three_versions_apart() {
 #[test]
 fn connect_carries_will_credentials_and_properties() {
     let body = b"\0\x04MQTT\x05\xEE\0\0\
-        \x0d\x11\0\0\0\x3c\x21\0\x05\x27\0\0\x01\0\
+        \x10\x11\0\0\0\x3c\x21\0\x05\x22\0\x07\x27\0\0\x01\0\
         \0\x01c\
         \x07\x18\0\0\0\x02\x01\x01\
         \0\x01w\0\x02go\
@@ -89,6 +90,7 @@ fn connect_carries_will_credentials_and_properties() {
         session_expiry: 60,
         receive_maximum: 5,
         maximum_packet: Some(256),
+        topic_alias_maximum: 7,
         will: Some(Will {
             topic: "w".to_owned(),
             payload: Bytes::from_static(b"go"),
@@ -684,6 +686,8 @@ fn dup_of_subscribe_belongs_to_3_1() {
 fn delivery(properties: Option<Properties>) -> Delivery {
     Delivery {
         topic: Topic::parse("é/b").unwrap(),
+        names_topic: true,
+        alias: None,
         payload: Bytes::from_static(b"hi"),
         qos: QoS::AtLeastOnce,
         packet_id: 9,
@@ -926,10 +930,17 @@ proptest! {
         ids in proptest::collection::vec(1..268_435_456_u32, 0..4),
         qos in 0..3_u8,
         v5 in any::<bool>(),
+        alias in proptest::option::of(1..=u16::MAX),
+        names_topic in any::<bool>(),
     ) {
+        // Only a client of MQTT 5 gets aliases, and without one the topic is named.
+        let alias = alias.filter(|_| v5);
+        let names_topic = names_topic || alias.is_none();
         let version = if v5 { Version::V5 } else { Version::V3_1_1 };
         let packet = Delivery {
             topic: Topic::parse(&topic).unwrap(),
+            names_topic,
+            alias,
             payload: payload.clone().into(),
             qos: [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)],
             packet_id: 77,
@@ -942,14 +953,18 @@ proptest! {
             subscription_ids: ids.clone(),
         };
         let mut out = BytesMut::new();
+        let bytes = packet.wire_bytes();
         encode(version, Outgoing::Publish(packet), &mut out);
+        prop_assert!(!v5 || out.len() == bytes);
         let Packet::Publish(read, properties) = parse(version, &mut out).unwrap() else {
             panic!("not a PUBLISH");
         };
         prop_assert!(out.is_empty());
-        prop_assert_eq!(&read.topic, topic.as_bytes());
+        let named = if names_topic { topic.as_bytes() } else { &[] };
+        prop_assert_eq!(&read.topic[..], named);
         prop_assert_eq!(&read.payload, &payload);
         let properties = properties.unwrap_or_default();
+        prop_assert_eq!(properties.topic_alias, alias);
         prop_assert_eq!(properties.content_type, text.filter(|_| v5));
         let read_ids: Vec<u32> = properties
             .subscription_identifiers

@@ -74,10 +74,16 @@ pub(super) fn packet(version: Version, packet: Outgoing, out: &mut BytesMut) -> 
 }
 
 fn publish(v5: bool, delivery: &Delivery, out: &mut BytesMut) -> Option<()> {
-    let topic = delivery.topic.as_str().as_bytes();
+    let topic = if delivery.names_topic {
+        delivery.topic.as_str().as_bytes()
+    } else {
+        &[]
+    };
+    let alias = delivery.alias.filter(|_| v5);
     let properties = delivery.properties.as_deref().filter(|_| v5);
     let ids: &[u32] = if v5 { &delivery.subscription_ids } else { &[] };
-    let property_length = properties.map_or(0, Properties::bytes) + ids_length(ids);
+    let property_length =
+        properties.map_or(0, Properties::bytes) + ids_length(ids) + alias.map_or(0, |_| 3);
     let property_header = if v5 {
         variable_length(property_length)
     } else {
@@ -106,6 +112,10 @@ fn publish(v5: bool, delivery: &Delivery, out: &mut BytesMut) -> Option<()> {
     if v5 {
         put_variable_integer(out, property_length)?;
         properties.map_or(Some(()), |properties| put_properties(out, properties))?;
+        if let Some(alias) = alias {
+            out.put_u8(35);
+            out.put_u16(alias);
+        }
         for &id in ids {
             out.put_u8(11);
             put_variable_integer(out, usize::try_from(id).ok()?)?;
