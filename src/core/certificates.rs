@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::core::json::push_string;
 use crate::core::message::{Message, QoS};
 use crate::core::template::iso8601;
-use crate::core::topic::Topic;
+use crate::core::topic::{Topic, level};
 
 /// Fewer days than these are worth a warning each.
 pub const WARN_BELOW: [u64; 3] = [21, 7, 1];
@@ -203,20 +203,6 @@ impl Sighting {
             self.protocol
         )
     }
-}
-
-/// Returns a text as one topic level: letters, digits and `-._:[]` stay, any other byte becomes
-/// `%` and two digits. No host that connects is longer than 255 bytes.
-fn level(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
-            b'-' | b'.' | b'_' | b':' | b'[' | b']' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
 }
 
 fn publish(topic: &str, facts: &str, retain: bool) -> Option<Notice> {

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::core::template::percent_encode;
-
 /// Longest topic or topic filter: an MQTT UTF-8 string holds at most this many bytes (§1.5.3).
 pub const MAX_BYTES: usize = 65_535;
 
@@ -61,11 +59,9 @@ impl Topic {
         Ok(Self(text.into()))
     }
 
-    /// Returns a topic of the gateway's own, `$bridge/<kind>/<name>`. The name is percent-encoded:
-    /// whatever it holds, it is one level, and no filter.
+    /// Returns a topic of the gateway's own, `$bridge/<kind>/<name>`, with the name as a [`level`].
     pub(crate) fn own(kind: &str, name: &str) -> Self {
-        let name = percent_encode(name.as_bytes());
-        Self(format!("$bridge/{kind}/{name}").into())
+        Self(format!("$bridge/{kind}/{}", level(name)).into())
     }
 
     /// Returns the topic as written.
@@ -155,6 +151,20 @@ impl TopicFilter {
             }
         }
     }
+}
+
+/// Returns a text as one topic level, whatever it holds: letters, digits and `-._:[]` stay, any
+/// other byte becomes `%` and two digits.
+pub(crate) fn level(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
+            b'-' | b'.' | b'_' | b':' | b'[' | b']' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
 }
 
 fn check_text(text: &str) -> Result<(), TopicError> {
