@@ -423,7 +423,7 @@ fn every_error_of_rustls_has_a_code_without_a_chain_too() {
         (Error::DecryptError, Code::TlsHandshake),
         (Error::PeerSentOversizedRecord, Code::TlsHandshake),
         (Error::General("x".to_owned()), Code::TlsHandshake),
-        (Error::FailedToGetCurrentTime, Code::BridgeInternal),
+        (Error::FailedToGetCurrentTime, Code::ClockUnset),
         (Error::FailedToGetRandomBytes, Code::BridgeInternal),
         (
             Error::AlertReceived(AlertDescription::CertificateRequired),
