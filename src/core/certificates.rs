@@ -21,6 +21,10 @@ pub const WARN_BELOW: [u64; 3] = [21, 7, 1];
 /// names.
 pub const MAX_FOREIGN: usize = 32;
 
+/// Roots that were published longer ago than this many days may lack new ones, and hold ones that
+/// nobody should trust any more.
+const OLD_ROOTS: u64 = 365;
+
 const SECONDS_A_DAY: u64 = 86_400;
 
 /// A certificate as a handshake has shown it.
@@ -72,6 +76,11 @@ pub struct Warning {
     pub days: u64,
     /// When it ends, such as `2026-12-01T09:00:00Z`.
     pub end: String,
+}
+
+/// Returns whether roots published then are old now, both in seconds since 1970.
+pub fn are_old_roots(published: u64, now: u64) -> bool {
+    now.saturating_sub(published) > OLD_ROOTS * SECONDS_A_DAY
 }
 
 /// What has been shown and said so far.
@@ -267,6 +276,14 @@ mod tests {
             format!("{what} {}", topic.rsplit('/').next().unwrap())
         };
         lines.iter().map(short).collect()
+    }
+
+    #[test]
+    fn roots_are_old_after_a_year_and_not_by_a_clock_that_is_behind() {
+        let year = 365 * SECONDS_A_DAY;
+        assert!(!are_old_roots(NOW, 0), "the clock is behind");
+        assert!(!are_old_roots(NOW, NOW + year));
+        assert!(are_old_roots(NOW, NOW + year + 1));
     }
 
     #[test]

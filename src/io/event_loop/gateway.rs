@@ -11,7 +11,7 @@ use log::{error, info, warn};
 use super::shared::{Buffers, HIGH_WATER, Line, SHORT_WATER};
 use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
-use crate::core::certificates::{Notice, Watch};
+use crate::core::certificates::{Notice, Watch, are_old_roots};
 use crate::core::hub::{ConnectionId, Effect, Ended, Hub, Offer, Standing};
 use crate::core::outcome::Outcome;
 use crate::core::packet::{Connect, Incoming};
@@ -21,6 +21,8 @@ use crate::io::clock::{self, Wall};
 use crate::io::http::ledger::Counts;
 use crate::io::http::workers::Workers;
 use crate::io::log::journal::Journal;
+use crate::io::tls::certificate::date;
+use crate::io::tls::roots::BUNDLED_SINCE;
 
 /// How often the clock is looked at while jobs wait for it. Nobody is told when it is set.
 const CLOCK_LOOK: Duration = Duration::from_millis(250);
@@ -56,6 +58,9 @@ pub(crate) struct Gateway {
     clock: Arc<Wall>,
     /// Whether the bridge was told that the time is not known.
     clock_unset: bool,
+    /// When the bundled roots were published, until their age has been looked at; `None` also if
+    /// no endpoint trusts them.
+    roots_since: Option<u64>,
     /// When the clock is looked at, while jobs wait for it.
     clock_due: Option<Instant>,
 }
@@ -81,6 +86,7 @@ impl Gateway {
             stopping: false,
             clock,
             clock_unset: false,
+            roots_since: None,
             clock_due: None,
         }
     }
@@ -198,9 +204,25 @@ impl Gateway {
         self.armed
     }
 
+    /// Has the age of the bundled roots looked at, as soon as the time is known.
+    pub(super) fn mind_bundled_roots(&mut self) {
+        self.roots_since = Some(BUNDLED_SINCE);
+    }
+
     /// Tells the bridge if the time has become known, or is not known any more.
     pub(crate) fn look_at_clock(&mut self, now: Instant) {
-        let unset = self.clock.now().is_none();
+        let time = self.clock.now();
+        if let (Some(time), Some(since)) = (time, self.roots_since) {
+            self.roots_since = None;
+            if are_old_roots(since, time.as_secs()) {
+                warn!(
+                    "the bundled roots are from {}, more than a year old; update this program, or \
+                     set roots = \"system\" if the system's are newer",
+                    date(since)
+                );
+            }
+        }
+        let unset = time.is_none();
         if unset == self.clock_unset {
             return;
         }

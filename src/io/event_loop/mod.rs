@@ -24,7 +24,7 @@ use self::gateway::{Finished, Gateway};
 use self::shared::Shared;
 use crate::config::Config;
 use crate::core::bridge::Bridge;
-use crate::core::endpoint::Endpoint;
+use crate::core::endpoint::{Endpoint, Roots};
 use crate::core::hub::{Ended, Hub};
 use crate::core::outcome::Outcome;
 use crate::core::route::RouteTable;
@@ -92,6 +92,10 @@ pub(crate) async fn run(
     let doors = Doors::open(&config.broker, &shared)?;
     let addresses = doors.addresses();
     announce(&config.endpoints, &config.routes, &shared);
+    let bundled = |it: &Arc<Endpoint>| it.trust.roots == Roots::Bundled;
+    if config.endpoints.iter().any(bundled) {
+        shared.with(|gateway, _| gateway.mind_bundled_roots());
+    }
     shared.with(Gateway::look_at_clock);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
     tokio::task::spawn_local(rouse(Rc::clone(&shared)));

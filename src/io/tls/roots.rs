@@ -157,6 +157,10 @@ pub(crate) fn only(root: &CertificateDer<'static>) -> Arc<Trusted> {
     Arc::new(Trusted::of(std::iter::once(root.clone())))
 }
 
+/// When the compiled-in roots were published (webpki-roots 1.0.10), seconds since 1970:
+/// 2026-10-19.
+pub(crate) const BUNDLED_SINCE: u64 = 1_792_440_692;
+
 /// Mozilla's roots: one copy for all endpoints, made when the first needs it.
 fn bundled() -> Arc<Trusted> {
     static BUNDLED: OnceLock<Arc<Trusted>> = OnceLock::new();
@@ -223,6 +227,7 @@ fn add_file(certificates: &mut Vec<CertificateDer<'static>>, file: &Path) -> Res
 mod tests {
     use super::*;
     use crate::io::http::support::certificates::{Authority, TemporaryFile};
+    use crate::io::tls::certificate::date;
 
     fn load_file(path: &Path) -> Result<usize, String> {
         load(&Roots::Files(vec![path.to_owned()])).map(|store| store.len())
@@ -271,6 +276,15 @@ mod tests {
             error,
             "roots file `/nonexistent/roots.pem` cannot be read: no such file or directory"
         );
+    }
+
+    #[test]
+    fn the_age_of_the_bundled_roots_is_that_of_the_locked_version() {
+        let lock = include_str!("../../../Cargo.lock");
+        // Another version: correct BUNDLED_SINCE by `pubtime` in the registry's index.
+        let locked = "name = \"webpki-roots\"\nversion = \"1.0.10\"\n";
+        assert!(lock.contains(locked));
+        assert_eq!(date(BUNDLED_SINCE), "2026-10-19");
     }
 
     #[test]
