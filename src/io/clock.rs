@@ -49,6 +49,11 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
+/// Returns when this program was built, seconds since 1970.
+pub(crate) fn built() -> u64 {
+    BUILT.parse().unwrap_or_default()
+}
+
 /// The wall clock as far as it is believed, by which certificates are judged.
 pub(crate) struct Wall {
     /// The file that says that somebody has set it; `None` if it is trusted without.
@@ -78,7 +83,7 @@ impl Wall {
             ClockTrust::Trusted => None,
             ClockTrust::SynchronisedFile(file) => Some(file.clone()),
         };
-        let floor = BUILT.parse().unwrap_or_default();
+        let floor = built();
         Self {
             belief: Mutex::new(Belief::new(floor, sign.is_some())),
             sign,
