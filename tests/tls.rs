@@ -483,6 +483,58 @@ fn certificates_are_judged_by_what_stands_in_them_in_both_versions() {
     judge(&in_both_versions(fields::cases));
 }
 
+/// Probes the server of a case with the built program.
+fn probe(case: &Case) -> std::process::Output {
+    let server = Server::start(&case.identity, case.script.clone());
+    let roots = TemporaryFile::new("roots.pem", case.roots.as_bytes());
+    std::process::Command::new(env!("CARGO_BIN_EXE_mqtt-https-bridge"))
+        .env_clear()
+        .args([
+            "probe",
+            "--address",
+            "127.0.0.1",
+            "--timeout",
+            "20s",
+            "--roots",
+        ])
+        .arg(roots.path())
+        .arg(format!("https://{}:{}/", case.host, server.port()))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn probe_says_of_each_certificate_what_a_node_is_told_and_what_to_do() {
+    let mut cases = times::cases();
+    cases.extend(names::cases().into_iter().step_by(5));
+    cases.extend(chains::cases());
+    cases.extend(fields::cases());
+    in_parallel(&cases, |case| {
+        let output = probe(case);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let told = case
+            .told
+            .replacen("error: ", "", 1)
+            .replacen(" - ", ": ", 1);
+        let complete = match told.strip_prefix("ok: ") {
+            Some(_) => output.status.success() && text.contains("\nok: status 200, "),
+            None => {
+                let verdict = format!("\n{told}\n  meaning    ");
+                let remedy = text.split("\n  what to do ").nth(1).unwrap_or_default();
+                let dated = told.contains("expired") || told.contains("not_yet_valid");
+                output.status.code() == Some(1)
+                    && text.contains(&verdict)
+                    && remedy.lines().next().unwrap_or_default().len() > 20
+                    && (remedy.contains("\n  clock      20") || !dated)
+            }
+        };
+        match complete {
+            true => Ok(()),
+            false => Err(format!("{}: {told}\n{text}", case.why)),
+        }
+    });
+}
+
 #[test]
 fn expired_certificate_is_reported_and_not_retried() {
     let authority = Authority::new("test");

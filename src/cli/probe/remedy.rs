@@ -1,0 +1,198 @@
+//! What the person in front of a probe can do about a failure.
+
+use crate::core::outcome::{Code, Failure};
+
+/// Returns what to do about a failure: by its detail where that tells more than the code.
+pub(super) fn of(failure: &Failure) -> &'static str {
+    let known = BY_DETAIL
+        .iter()
+        .find(|(code, part, _)| *code == failure.code && failure.detail.contains(part));
+    match known {
+        Some((_, _, remedy)) => remedy,
+        None => of_code(failure.code),
+    }
+}
+
+/// Code, a part of the detail, and what helps then.
+const BY_DETAIL: &[(Code, &str, &str)] = &[
+    (
+        Code::TlsUnknownIssuer,
+        "sent no intermediate",
+        "the server should send its whole chain, often a file `fullchain.pem`; if the issuer is a \
+         CA of yours, name its PEM file in `roots`",
+    ),
+    (
+        Code::TlsUnknownIssuer,
+        "root not trusted",
+        "if you trust that root, save it as PEM and name the file in `roots`",
+    ),
+    (
+        Code::TlsUnknownIssuer,
+        "not signed by",
+        "the CA has another key than the one known here: if it was renewed, put its new \
+         certificate into `roots`; else somebody uses its name",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "a CA certificate as",
+        "let the CA issue a certificate for the server; or name this very certificate in `roots`",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "not meant for servers",
+        "have it issued again with the extended key usage serverAuth",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "key usage does not",
+        "have it issued again with the key usage digitalSignature",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "critical extension",
+        "have it issued again with that extension left out, or not critical",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "broken signature",
+        "it was changed after it was signed: put the file that the CA issued onto the server again",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "is not a CA",
+        "have it issued by a CA, whose certificate says CA:TRUE",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "may not sign",
+        "have it issued by a CA whose key usage has keyCertSign",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "CAs below it",
+        "have it issued by a CA further up, or the issuer with a larger path length",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "may issue for",
+        "have it issued by a CA that may issue for this name",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "name constraints",
+        "have it issued by a CA that may issue for this name",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "which is never",
+        "have it issued again with an end behind its begin",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "malformed",
+        "look whether the file on the server is damaged; else have it issued again",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "no certificate",
+        "give the server a certificate",
+    ),
+    (
+        Code::TlsProtocol,
+        "not supported",
+        "the server needs a certificate whose chain has keys of RSA (2048 to 8192 bits), P-256, \
+         P-384 or Ed25519",
+    ),
+    (
+        Code::TlsHandshake,
+        "does not speak TLS",
+        "check the port; HTTPS is most often at 443 or 8443",
+    ),
+    (
+        Code::TlsHandshake,
+        "does not know the name",
+        "check the host name; the server has no certificate for it",
+    ),
+    (
+        Code::TlsHandshake,
+        "64 KiB",
+        "the server should send fewer certificates, or one with fewer names",
+    ),
+    (
+        Code::TlsHandshake,
+        "did not prove",
+        "key and certificate on the server do not belong together",
+    ),
+];
+
+/// What helps against a code, whatever its detail.
+const fn of_code(code: Code) -> &'static str {
+    match code {
+        Code::TlsExpired => {
+            "the server's owner has to renew it; if the date is wrong, set the clock"
+        }
+        Code::TlsNotYetValid => "check this machine's clock; else wait, or ask the server's owner",
+        Code::TlsWrongName => "use one of the names it is for, or ask the server's owner",
+        Code::TlsUnknownIssuer => {
+            "name its root in `roots`; if the chain above lacks the issuer, the server must send it"
+        }
+        Code::TlsSelfSigned => {
+            "if it is your own server, save its certificate as PEM and name the file in `roots`"
+        }
+        Code::TlsRevoked => "do not use this server until it has another certificate",
+        Code::TlsRevocationUnknown => "update the revocation lists in `crl`",
+        Code::TlsPinMismatch => "compare the pins above with `pins`; a new key needs a new pin",
+        Code::TlsBadCertificate | Code::TlsWeak => "the server needs another certificate",
+        Code::TlsProtocol => "the server has to offer TLS 1.2 or 1.3 with a current cipher suite",
+        Code::TlsClientCertificate => "give the endpoint a `client_certificate` that it accepts",
+        Code::TlsHandshake => "check host and port; something between may be interfering",
+        Code::ClockUnset => "set the clock (NTP)",
+        Code::DnsNotFound => "check the host name",
+        Code::DnsFailed | Code::TimeoutDns => "check the network and the name servers",
+        Code::ConnectRefused => "check the port, and whether the server runs",
+        Code::ConnectUnreachable => "check the network, routes and firewall",
+        Code::ConnectReset => "try again; look at the server's log",
+        Code::TimeoutConnect => "check host, port and firewall",
+        Code::TimeoutTls => "check that the port speaks TLS; look at the server's load",
+        Code::TimeoutRequest | Code::TimeoutResponse | Code::TimeoutQueue => {
+            "look at the server's load, or raise `timeout`"
+        }
+        Code::HttpMalformed => "check that the port speaks HTTP over TLS",
+        Code::HttpTruncated => "try again; look at the server's log",
+        Code::HttpTooLarge => "ask for less, or raise `max_response`",
+        Code::HttpRedirect => "use the URL that it leads to",
+        Code::HttpStatus | Code::ReplyTooLarge => "look at the response",
+        Code::BridgeBadRequest | Code::BridgeDenied => "check the URL",
+        Code::BridgeBusy
+        | Code::BridgeRateLimited
+        | Code::BridgePaused
+        | Code::BridgeStorage
+        | Code::BridgeExpired
+        | Code::BridgeDropped
+        | Code::BridgeStopping
+        | Code::BridgeInternal => "please report it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_remedy() {
+        for code in Code::ALL {
+            assert!(of_code(*code).len() > 9, "{}", code.as_str());
+        }
+    }
+
+    #[test]
+    fn a_detail_that_tells_more_has_a_remedy_of_its_own() {
+        for (code, part, remedy) in BY_DETAIL {
+            let failure = Failure::new(*code, format!("… {part} …"));
+            assert_eq!(of(&failure), *remedy, "{part}");
+            assert_ne!(of(&failure), of_code(*code), "{part}");
+        }
+        let other = Failure::new(Code::TlsBadCertificate, "something else");
+        assert_eq!(of(&other), of_code(Code::TlsBadCertificate));
+    }
+}
