@@ -16,6 +16,12 @@ pub(super) enum Transport {
     Plain(TcpStream),
     /// MQTT over TLS.
     Tls(Accepted),
+    /// A pipe within a test; one that is faulty panics when it is read at its end.
+    #[cfg(test)]
+    Pipe {
+        stream: tokio::io::DuplexStream,
+        faulty: bool,
+    },
 }
 
 impl AsyncRead for Transport {
@@ -27,6 +33,14 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            #[cfg(test)]
+            Self::Pipe { stream, faulty } => {
+                let poll = Pin::new(stream).poll_read(context, buffer);
+                if poll.is_pending() && *faulty {
+                    std::panic::resume_unwind(Box::new("on purpose"));
+                }
+                poll
+            }
         }
     }
 }
@@ -40,6 +54,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            #[cfg(test)]
+            Self::Pipe { stream, .. } => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -47,6 +63,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            #[cfg(test)]
+            Self::Pipe { stream, .. } => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -54,6 +72,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            #[cfg(test)]
+            Self::Pipe { stream, .. } => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod gateway;
 pub(crate) mod shared;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::future::Future;
 use std::io;

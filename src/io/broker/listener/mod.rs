@@ -118,20 +118,25 @@ fn welcome(
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive());
     let shared = Rc::clone(shared);
     spawn_local(async move {
-        let seat = Cell::new(None);
-        let serve = async {
-            if let Some(guest) = receive(stream, peer, kind, &shared).await {
-                session::serve(guest, &shared, &seat).await;
-            }
-        };
-        if !contain(serve).await {
-            shared.note(|journal, _| journal.panicked("a client's session"));
-        }
-        if let Some(id) = seat.get() {
-            shared.with(|gateway, now| gateway.leave(id, now));
-        }
+        attend(receive(stream, peer, kind, &shared), &shared).await;
         drop(place);
     });
+}
+
+/// Serves one client to its end. A panic on the way is the end of this client alone.
+async fn attend(guest: impl Future<Output = Option<Guest>>, shared: &Rc<Shared>) {
+    let seat = Cell::new(None);
+    let serve = async {
+        if let Some(guest) = guest.await {
+            session::serve(guest, shared, &seat).await;
+        }
+    };
+    if !contain(serve).await {
+        shared.note(|journal, _| journal.panicked("a client's session"));
+    }
+    if let Some(id) = seat.get() {
+        shared.with(|gateway, now| gateway.leave(id, now));
+    }
 }
 
 /// Performs the TLS handshake where there is to be one.
@@ -173,4 +178,64 @@ fn keepalive() -> TcpKeepalive {
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(15))
         .with_retries(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::io::event_loop::testing;
+
+    /// CONNECT of 3.1.1 as `c` with a clean session.
+    const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c";
+    /// The same as `w`, with the will `gone` on `t`.
+    const DYING: &[u8] = b"\x10\x16\0\x04MQTT\x04\x06\0\0\0\x01w\0\x01t\0\x04gone";
+
+    fn client(shared: &Rc<Shared>, faulty: bool) -> (DuplexStream, tokio::task::JoinHandle<()>) {
+        let (ours, stream) = duplex(1024);
+        let shared = Rc::clone(shared);
+        let guest = Guest {
+            transport: Transport::Pipe { stream, faulty },
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            certificate: None,
+        };
+        let task = spawn_local(async move {
+            attend(std::future::ready(Some(guest)), &shared).await;
+        });
+        (ours, task)
+    }
+
+    async fn expect(client: &mut DuplexStream, bytes: &[u8]) {
+        let mut read = vec![0; bytes.len()];
+        client.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, bytes);
+    }
+
+    #[test]
+    fn panic_in_a_session_ends_that_session_alone_and_is_counted() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        LocalSet::new().block_on(&runtime.unwrap(), async {
+            let shared = testing::shared();
+            let (mut well, _task) = client(&shared, false);
+            well.write_all(CONNECT).await.unwrap();
+            expect(&mut well, &[0x20, 2, 0, 0]).await;
+            well.write_all(b"\x82\x06\0\x01\0\x01t\0").await.unwrap();
+            expect(&mut well, &[0x90, 3, 0, 1, 0]).await;
+
+            let (mut dying, task) = client(&shared, true);
+            dying.write_all(DYING).await.unwrap();
+            task.await.unwrap();
+            // Its will is published, as after any other loss of a connection.
+            expect(&mut well, b"\x30\x07\0\x01tgone").await;
+            well.write_all(&[0xC0, 0]).await.unwrap();
+            expect(&mut well, &[0xD0, 0]).await;
+            let panics = Cell::new(0);
+            shared.note(|journal, _| panics.set(journal.counts().panics));
+            assert_eq!(panics.get(), 1);
+        });
+    }
 }
