@@ -14,13 +14,15 @@ mod temp_dir;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use certificates::{Authority, Identity};
 use daemon::{Daemon, port, program};
 use mqtt::{CLEAN, Client, block, connect_4, connect_with, publish};
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
     SupportedProtocolVersion, version,
@@ -366,5 +368,104 @@ fn two_hundred_nodes_come_back_at_once() {
         .collect();
     for node in nodes {
         assert_eq!(node.join().unwrap(), [0x20, 2, 0, 0]);
+    }
+}
+
+/// Runs `listener-cert` and returns what it printed.
+#[track_caller]
+fn listener_cert(folder: &TempDir, arguments: &[&str]) -> String {
+    let mut command = program(folder);
+    let output = command
+        .arg("listener-cert")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn certificates_of(folder: &TempDir, file: &str) -> Vec<CertificateDer<'static>> {
+    let text = folder.read(file);
+    let read = CertificateDer::pem_slice_iter(text.as_bytes());
+    read.map(Result::unwrap).collect()
+}
+
+#[test]
+fn certificates_that_listener_cert_makes_serve_listener_and_nodes() {
+    let folder = TempDir::new();
+    let printed = listener_cert(&folder, &["127.0.0.1", NAME, "::1"]);
+    for text in [
+        "listener.pem and listener.key: certificate and key for 127.0.0.1, router.test, ::1",
+        "tls = { listen = [\"0.0.0.0:8883\"], certificate = \"listener.pem\", key = \"listener.key\" }",
+        "const char CA[] PROGMEM = R\"EOF(",
+        "network.setFingerprint(\"",
+    ] {
+        assert!(printed.contains(text), "{text} is not in\n{printed}");
+    }
+    let root = folder.read("listener-ca.pem");
+    assert!(printed.contains(root.trim_end()), "{printed}");
+    for key in ["listener.key", "listener-ca.key"] {
+        let mode = std::fs::metadata(folder.path().join(key))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    listener_cert(&folder, &["--client", "kitchen"]);
+    folder.write(
+        "bridge.toml",
+        "[broker]\nlisten = []\nanonymous = \"no\"\n\
+         tls = { listen = [\"127.0.0.1:0\"], certificate = \"listener.pem\", \
+         key = \"listener.key\", client_ca = \"listener-ca.pem\" }\n\
+         [[user]]\nname = \"kitchen\"\npassword = \"none\"\n",
+    );
+    let mut daemon = Daemon::launch(&folder, &[]);
+    let line = daemon.line("listening on 127.0.0.1:");
+    let address = SocketAddr::from(([127, 0, 0, 1], port(&line).parse().unwrap()));
+    let authority = certificates_of(&folder, "listener-ca.pem").remove(0);
+    let own = Identity {
+        chain: certificates_of(&folder, "kitchen.pem"),
+        key: PrivateKeyDer::from_pem_slice(folder.read("kitchen.key").as_bytes()).unwrap(),
+    };
+    let node = Node::new(&authority, BOTH, Some(&own));
+    let mut client = node.connect(address);
+    client.send(&connect_4("k", CLEAN));
+    client.expect(&[0x20, 2, 0, 0]);
+
+    // A new certificate of the same CA: nodes need not know.
+    let before = folder.read("listener.pem");
+    listener_cert(&folder, &[NAME]);
+    assert_ne!(folder.read("listener.pem"), before);
+    assert_eq!(folder.read("listener-ca.pem"), root);
+    daemon.line("certificate of the listener: router.test, valid until");
+    let mut client = node.connect(address);
+    client.send(&connect_4("k", CLEAN));
+    client.expect(&[0x20, 2, 0, 0]);
+}
+
+#[test]
+fn listener_cert_says_what_it_cannot_do() {
+    let cases: [(&[&str], i32, &str); 4] = [
+        (&[], 64, "NAME"),
+        (&["a b"], 64, "neither a host name nor an IP address"),
+        (&["--client", "a/b"], 64, "user name `a/b`"),
+        (
+            &["--client", "kitchen"],
+            1,
+            "make the listener's certificate first",
+        ),
+    ];
+    for (arguments, code, text) in cases {
+        let folder = TempDir::new();
+        let mut command = program(&folder);
+        let output = command
+            .arg("listener-cert")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(text), "{arguments:?}: {error}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
     }
 }

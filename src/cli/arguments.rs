@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::cli::probe::ProbeOptions;
-use crate::cli::{check, run, send, user};
+use crate::cli::{check, listener_cert, run, send, user};
 use crate::config;
 use crate::core::endpoint::Roots;
 
@@ -77,6 +77,8 @@ pub(super) enum Command {
     Selftest,
     /// Publish a message as an MQTT 5 client and print the reply
     Send(send::Arguments),
+    /// Make a certificate for the TLS listener, its key, and a small CA that nodes trust
+    ListenerCert(listener_cert::Arguments),
     /// Add, change, remove or list users in the users file
     User(user::Arguments),
 }

@@ -4,12 +4,15 @@
 
 mod arguments;
 mod check;
+mod der;
 mod exit;
+mod listener_cert;
 mod probe;
 mod run;
 #[cfg(feature = "selftest")]
 mod selftest;
 mod send;
+mod sign;
 mod user;
 mod users_file;
 
@@ -77,6 +80,7 @@ fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit>
         #[cfg(feature = "selftest")]
         Command::Selftest => selftest::selftest(arguments.log_level, streams),
         Command::Send(options) => send::send(&options, streams),
+        Command::ListenerCert(options) => listener_cert::listener_cert(&config, &options, streams),
         Command::User(options) => user::user(&config, &options.command, streams),
     }
 }

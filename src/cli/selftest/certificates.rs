@@ -2,9 +2,9 @@
 
 use ring::error::Unspecified;
 
-use super::der::{element, sequence};
-use super::sign::{CLIENTS, NAME_CONSTRAINTS, SERVERS, SHA224, SHA256, UNKNOWN};
-use super::sign::{Draft, Issuer, Key, general};
+use crate::cli::der::{element, sequence};
+use crate::cli::sign::{CLIENTS, NAME_CONSTRAINTS, SERVERS, SHA224, SHA256, UNKNOWN};
+use crate::cli::sign::{Draft, Issuer, Key, general};
 
 /// 2014-04-09 and 2015-04-12: those of a certificate that many have tested with.
 const LONG_AGO: (u64, u64) = (1_397_001_600, 1_428_796_800);
@@ -65,6 +65,7 @@ impl Authority {
 
     fn draft<'a>(&self, names: &'a [&'a str]) -> Draft<'a> {
         Draft {
+            serial: None,
             subject: names.first().copied().unwrap_or("nameless"),
             names,
             valid: (self.now - 30 * DAY, self.now + 60 * DAY),

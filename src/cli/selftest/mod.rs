@@ -7,10 +7,8 @@
 
 mod cases;
 mod certificates;
-mod der;
 mod gateway;
 mod server;
-mod sign;
 
 use std::io;
 use std::time::{Duration, Instant};

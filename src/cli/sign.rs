@@ -2,7 +2,11 @@
 //!
 //! ECDSA on P-256 alone: what ring signs with in little time and code.
 
+use std::net::IpAddr;
+
+#[cfg(feature = "selftest")]
 use base64::Engine;
+#[cfg(feature = "selftest")]
 use base64::prelude::BASE64_STANDARD;
 use ring::digest::{SHA256 as SHA256_DIGEST, digest};
 use ring::error::Unspecified;
@@ -20,6 +24,7 @@ const P256: &[u8] = &[
 ];
 /// ecdsa-with-SHA2 without its last number (RFC 5758 §3.2).
 const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
+#[cfg(feature = "selftest")]
 pub(super) const SHA224: u8 = 1;
 pub(super) const SHA256: u8 = 2;
 /// id-kp without its last number (RFC 5280 §4.2.1.12).
@@ -27,13 +32,18 @@ const PURPOSE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03];
 pub(super) const SERVERS: u8 = 1;
 pub(super) const CLIENTS: u8 = 2;
 /// Of id-ce (RFC 5280 §4.2.1).
+const KEY_IDENTIFIER: u8 = 14;
 const KEY_USAGE: u8 = 15;
 const ALTERNATIVE_NAMES: u8 = 17;
 const BASIC_CONSTRAINTS: u8 = 19;
+#[cfg(feature = "selftest")]
 const LIST_NUMBER: u8 = 20;
+#[cfg(feature = "selftest")]
 pub(super) const NAME_CONSTRAINTS: u8 = 30;
+const AUTHORITY_KEY: u8 = 35;
 const EXTENDED_KEY_USAGE: u8 = 37;
 /// Of nothing that anybody knows.
+#[cfg(feature = "selftest")]
 pub(super) const UNKNOWN: u8 = 127;
 
 /// A key pair.
@@ -49,14 +59,25 @@ impl Key {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random)?;
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random);
-        Ok(Self {
-            pair: pair.map_err(|_| Unspecified)?,
-            pkcs8: pkcs8.as_ref().to_vec(),
-        })
+        Self::read(pkcs8.as_ref().to_vec())
+    }
+
+    /// Reads one, PKCS#8 in DER.
+    pub(super) fn read(pkcs8: Vec<u8>) -> Result<Self, Unspecified> {
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8, &SystemRandom::new());
+        let pair = pair.map_err(|_| Unspecified)?;
+        Ok(Self { pair, pkcs8 })
+    }
+
+    /// Returns what certificates know the key by (RFC 7093 §2).
+    fn identifier(&self) -> Vec<u8> {
+        let hash = digest(&SHA256_DIGEST, self.pair.public_key().as_ref());
+        hash.as_ref().iter().copied().take(20).collect()
     }
 
     /// Returns the key's pin (RFC 7469 §2.4).
+    #[cfg(feature = "selftest")]
     pub(super) fn pin(&self) -> String {
         let hash = digest(&SHA256_DIGEST, &self.public());
         format!("sha256/{}", BASE64_STANDARD.encode(hash))
@@ -72,9 +93,11 @@ impl Key {
 /// A certificate that is still to be signed.
 #[derive(Clone)]
 pub(super) struct Draft<'a> {
+    /// Its number, `None` for one made of its names.
+    pub(super) serial: Option<u32>,
     /// The subject's common name.
     pub(super) subject: &'a str,
-    /// DNS names, and an IPv4 address where it reads as one.
+    /// DNS names, and an IP address where it reads as one.
     pub(super) names: &'a [&'a str],
     /// Seconds since 1970.
     pub(super) valid: (u64, u64),
@@ -106,6 +129,7 @@ impl Issuer<'_> {
     }
 
     /// Returns a revocation list (RFC 5280 §5.1) with these serial numbers.
+    #[cfg(feature = "selftest")]
     pub(super) fn list(
         self,
         (made, next): (u64, u64),
@@ -151,21 +175,27 @@ impl Draft<'_> {
             &sequence(&[&moment(begin), &moment(end)]),
             &name(self.subject),
             &key.public(),
-            &element(0xa3, &[&sequence(&[&self.extensions()])]),
+            &element(0xa3, &[&sequence(&[&self.extensions(key, issuer)])]),
         ]);
         issuer.sign(&body, self.hash)
     }
 
     /// Tells the certificates of one issuer apart.
     pub(super) fn serial(&self) -> u32 {
+        if let Some(serial) = self.serial {
+            return serial;
+        }
         let names = self.names.iter().flat_map(|name| name.bytes());
         names.fold(1_u32, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(u32::from(byte))
         })
     }
 
-    fn extensions(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    fn extensions(&self, key: &Key, issuer: Issuer<'_>) -> Vec<u8> {
+        let own = element(OCTET_STRING, &[&key.identifier()]);
+        let mut out = extension(KEY_IDENTIFIER, false, &own);
+        let parent = element(0x80, &[&issuer.key.identifier()]);
+        out.extend(extension(AUTHORITY_KEY, false, &sequence(&[&parent])));
         match self.authority {
             Some(below) => {
                 let below = below.map(integer).unwrap_or_default();
@@ -201,10 +231,11 @@ fn extension(number: u8, critical: bool, value: &[u8]) -> Vec<u8> {
     sequence(&[&oid, &critical, &element(OCTET_STRING, &[value])])
 }
 
-/// Returns a GeneralName: a DNS name or an IPv4 address (RFC 5280 §4.2.1.6).
+/// Returns a GeneralName: a DNS name or an IP address (RFC 5280 §4.2.1.6).
 pub(super) fn general(name: &str) -> Vec<u8> {
-    match name.parse::<std::net::Ipv4Addr>() {
-        Ok(address) => element(0x87, &[&address.octets()]),
+    match name.parse() {
+        Ok(IpAddr::V4(address)) => element(0x87, &[&address.octets()]),
+        Ok(IpAddr::V6(address)) => element(0x87, &[&address.octets()]),
         Err(_) => element(0x82, &[name.as_bytes()]),
     }
 }
