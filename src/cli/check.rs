@@ -316,6 +316,7 @@ fn describe_lists(trust: &Trust) -> Option<String> {
             let names: Vec<_> = files.iter().map(|it| it.display().to_string()).collect();
             Some(format!("{what} {}", names.join(", ")))
         }
+        Lists::Fetch { .. } => Some(format!("{what} the lists that its issuers offer")),
     }
 }
 

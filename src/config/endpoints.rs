@@ -217,13 +217,15 @@ fn read_one(
     });
     let reach = Reach::read(section, directory).or(&defaults.reach);
     let captured_host = url.as_ref().is_some_and(|url| url.capture.is_some());
-    let private_addresses = section.flag("private_addresses").unwrap_or(!captured_host);
+    let written = section.flag("private_addresses");
+    let private_addresses = written.unwrap_or(!captured_host);
     let ip = reach.ip.unwrap_or_default();
     let queue = reach.queue.unwrap_or(100);
     let redirects = reach.redirects.unwrap_or_default();
     let reading = trust::Circumstances {
         captured_host,
         redirects,
+        private_addresses: written == Some(true),
     };
     let endpoint = Endpoint {
         name: name.clone(),

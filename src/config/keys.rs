@@ -117,7 +117,7 @@ keys! {
         "max_response" "size" "\"64KiB\"" "largest response body";
         "success" "list of statuses" "[\"2xx\"]" "what counts as success: `2xx`, `404` or `200-204`";
         "roots" "`bundled`, `system`, files or `none`" "\"bundled\"" "whom to trust: Mozilla's roots, the system's, these PEM files alone, or nobody but `pins`";
-        "crl" "list of files" "none" "revocation lists, PEM or DER; read again when they change";
+        "crl" "list of files or `fetch`" "none" "revocation lists: PEM or DER files, read again when they change, or fetched from where certificates say";
         "revocation" "`off`, `check` or `require`" "`check` with `crl`, else `off`" "whether a certificate may be revoked: not asked; not if a list says so; and a current list must say it is not";
         "min_tls" "`1.2` or `1.3`" "\"1.2\"" "lowest TLS version to accept";
         "ip" "`both`, `4` or `6`" "\"both\"" "IP versions to use";
@@ -148,7 +148,7 @@ keys! {
         "unchecked" "list of `name`, `dates`" "none" "what is not checked of a certificate that `pins` alone vouch for, with `roots = \"none\"`";
         "client_certificate" "path" "none" "PEM file with the certificate, and its chain, for servers that ask for one";
         "client_key" "path" "none" "PEM file with its key: PKCS#8, PKCS#1 or SEC1, not encrypted";
-        "crl" "list of files" "as in defaults" "revocation lists";
+        "crl" "list of files or `fetch`" "as in defaults" "revocation lists";
         "revocation" "`off`, `check` or `require`" "as in defaults" "whether a certificate may be revoked";
         "min_tls" "`1.2` or `1.3`" "as in defaults" "lowest TLS version to accept";
         "ip" "`both`, `4` or `6`" "as in defaults" "IP versions to use";

@@ -62,6 +62,8 @@ pub(super) struct Circumstances {
     pub(super) captured_host: bool,
     /// Which redirects are followed.
     pub(super) redirects: Redirects,
+    /// Whether it says in so many words that private addresses may be connected to.
+    pub(super) private_addresses: bool,
 }
 
 /// Reads the keys of an endpoint; `trusted` is what it and the defaults say.
@@ -79,17 +81,22 @@ pub(super) fn read(
         section.report.error(&section.origin_of("roots"), text);
     }
     let unchecked = read_unchecked(section, &roots);
-    let lists = trusted.lists.unwrap_or_default();
+    let lists = match trusted.lists.unwrap_or_default() {
+        Lists::Fetch { .. } => Lists::Fetch {
+            private_addresses: circumstances.private_addresses,
+        },
+        lists => lists,
+    };
     let revocation = match (trusted.revocation, &lists) {
         (Some(policy), Lists::None) if policy.value != Revocation::Off => {
             let text = "revocation is to be checked and no list says what is revoked; name some \
-                        with `crl = [\"…\"]`";
+                        with `crl = [\"…\"]` or write `crl = \"fetch\"`";
             section.report.error(&policy.origin, text);
             Revocation::Off
         }
         (Some(policy), _) => policy.value,
         (None, Lists::None) => Revocation::Off,
-        (None, Lists::Files(_)) => Revocation::Check,
+        (None, Lists::Files(_) | Lists::Fetch { .. }) => Revocation::Check,
     };
     Trust {
         roots,
@@ -156,6 +163,14 @@ fn readable(
 }
 
 fn read_lists(section: &Section<'_>, directory: &Path) -> Option<Lists> {
+    if section.has("crl") && !section.is_list("crl") {
+        let fetch = Lists::Fetch {
+            private_addresses: false,
+        };
+        return section
+            .choice("crl", &[("fetch", fetch)])
+            .map(|at| at.value);
+    }
     let files = section.texts("crl", "[\"list.pem\"]")?;
     if files.is_empty() {
         let text = "crl is empty; name a file with a revocation list or remove it";

@@ -83,6 +83,11 @@ pub enum Lists {
     None,
     /// These files, PEM or DER.
     Files(Vec<PathBuf>),
+    /// Where the certificates say, over plain HTTP.
+    Fetch {
+        /// Whether private, loopback and link-local addresses may be connected to for it.
+        private_addresses: bool,
+    },
 }
 
 impl Trust {

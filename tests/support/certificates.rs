@@ -18,8 +18,9 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,
-    CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, NameConstraints, RevokedCertParams, date_time_ymd,
+    CrlDistributionPoint, CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints, RevokedCertParams,
+    date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -101,6 +102,20 @@ impl Authority {
     /// Makes an authority whose certificates are named after `name`.
     pub(crate) fn new(name: &str) -> Self {
         Self::with_intermediate(name, |_| {})
+    }
+
+    /// Makes an authority whose intermediate says that the root's list is there.
+    pub(crate) fn with_list_at(name: &str, url: &str) -> Self {
+        Self::with_intermediate(name, |params| {
+            params.crl_distribution_points = vec![list_at(url)];
+        })
+    }
+
+    /// A chain without fault whose leaf says that the intermediate's list is there.
+    pub(crate) fn listed_at(&self, names: &[&str], url: &str) -> Identity {
+        let mut params = leaf_params(names);
+        params.crl_distribution_points = vec![list_at(url)];
+        self.leaf(&params)
     }
 
     /// Makes an authority whose intermediate is changed before it is signed.
@@ -391,6 +406,12 @@ fn list<'c>(
         key_identifier_method: KeyIdMethod::Sha256,
     };
     params.signed_by(issuer).unwrap().der().to_vec()
+}
+
+fn list_at(url: &str) -> CrlDistributionPoint {
+    // What else may stand there is passed over.
+    let uris = vec!["ldap://a.example/list".to_owned(), url.to_owned()];
+    CrlDistributionPoint { uris }
 }
 
 /// A list as PEM.

@@ -8,6 +8,7 @@ pub(crate) mod connector;
 pub(crate) mod exchange;
 pub(crate) mod failure;
 pub(crate) mod ledger;
+pub(crate) mod lists;
 pub(crate) mod pool;
 pub(crate) mod redirect;
 pub(crate) mod resolver;

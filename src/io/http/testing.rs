@@ -137,6 +137,7 @@ pub(crate) fn client_by(
 ) -> Client {
     let surroundings = Surroundings {
         clock: Arc::clone(clock),
+        library: None,
     };
     let roots = tls::roots::only(authority.root());
     let tls = tls::client::Client::within(&endpoint.trust, roots, &surroundings).unwrap();

@@ -17,6 +17,7 @@ use crate::core::outcome::{Code, Failure, Outcome};
 use crate::io::clock::Wall;
 use crate::io::http::client::Client;
 use crate::io::http::ledger::{Counts, Encounter, Encounters, Ledger};
+use crate::io::http::lists::Lists;
 use crate::io::http::pool::{self, Duty, Pool};
 use crate::io::http::resolver::Resolver;
 use crate::io::tls;
@@ -63,10 +64,12 @@ impl Workers {
         clock: &Arc<Wall>,
         done: OnFinished,
     ) -> Result<Self, String> {
+        let resolver = Arc::new(Resolver::new());
+        let lists = Lists::new(Arc::clone(&resolver), Arc::clone(clock));
         let surroundings = Surroundings {
             clock: Arc::clone(clock),
+            library: Some(Arc::new(lists)),
         };
-        let resolver = Arc::new(Resolver::new());
         let mut loaded: Vec<(&Roots, _)> = Vec::new();
         let mut crews = HashMap::with_capacity(endpoints.len());
         let mut ledgers = Vec::with_capacity(endpoints.len());

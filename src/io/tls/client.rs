@@ -12,6 +12,7 @@ use crate::core::endpoint::{TlsVersion, Trust};
 use crate::io::clock::Wall;
 use crate::io::tls::certificate::{self, Certificate};
 use crate::io::tls::client_certificate::Own;
+use crate::io::tls::revocation::Library;
 use crate::io::tls::roots::{self, Trusted};
 use crate::io::tls::sessions::Sessions;
 use crate::io::tls::verifier::Verifier;
@@ -33,6 +34,8 @@ pub(crate) struct Client {
 pub(crate) struct Surroundings {
     /// The clock that certificates are judged by.
     pub(crate) clock: Arc<Wall>,
+    /// Where revocation lists are fetched; `None` if they can't be.
+    pub(crate) library: Option<Arc<dyn Library>>,
 }
 
 /// The facts of a completed handshake.
@@ -72,7 +75,8 @@ impl Client {
         surroundings: &Surroundings,
     ) -> Result<Self, String> {
         let provider = Arc::new(preferring_fast_suites());
-        let verifier = Verifier::new(trust, Arc::clone(&roots), Arc::clone(&provider))?;
+        let library = surroundings.library.as_ref();
+        let verifier = Verifier::new(trust, Arc::clone(&roots), Arc::clone(&provider), library)?;
         let own = Own::read(trust.client_certificate.as_ref(), &provider)?;
         let versions: &[_] = match trust.min_tls {
             TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
@@ -294,6 +298,7 @@ mod tests {
             let clock = Arc::new(Wall::since_1971());
             let surroundings = Surroundings {
                 clock: Arc::clone(&clock),
+                library: None,
             };
             let roots = roots::only(authority.root());
             let client = Client::within(&Trust::default(), roots, &surroundings).unwrap();
@@ -320,6 +325,7 @@ mod tests {
                 let clock = Arc::new(Wall::since_1971());
                 let surroundings = Surroundings {
                     clock: Arc::clone(&clock),
+                    library: None,
                 };
                 let roots = roots::only(authority.root());
                 let client = Client::within(&Trust::default(), roots, &surroundings).unwrap();

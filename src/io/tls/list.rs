@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
+use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::Decode;
+use x509_cert::ext::pkix::CrlDistributionPoints;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::time::Time;
 
 use crate::io::tls::certificate::Certificate;
@@ -17,6 +20,8 @@ use crate::io::tls::roots;
 
 /// Longest list, in bytes. Once read it takes some five times that.
 pub(crate) const MAX_LIST: usize = 2 << 20;
+/// Longest URL of a list that is followed.
+const LONGEST_URL: usize = 1024;
 /// INTEGER, as the version is.
 const INTEGER: u8 = 0x02;
 /// UTCTime and GeneralizedTime.
@@ -58,12 +63,39 @@ impl List {
     pub(super) fn is_about(&self, chain: &[Certificate]) -> bool {
         chain.iter().any(|one| one.names_anchor(&self.issuer))
     }
+
+    /// Returns how many bytes it has.
+    pub(crate) const fn size(&self) -> usize {
+        self.der.len()
+    }
 }
 
 fn seconds(time: &Element<'_>) -> Option<u64> {
     let time = TIMES.contains(&time.tag).then_some(time.whole)?;
     let since: Duration = Time::from_der(time).ok()?.to_unix_duration();
     Some(since.as_secs())
+}
+
+/// Returns the first place over plain HTTP where a certificate says that its issuer's revocation
+/// list is (RFC 5280 §4.2.1.13).
+pub(super) fn url_in(der: &[u8]) -> Option<String> {
+    let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
+    let body = certificate.tbs_certificate();
+    let (_, CrlDistributionPoints(points)) = body.get_extension().ok()??;
+    let names = points
+        .iter()
+        .filter_map(|point| match &point.distribution_point {
+            Some(DistributionPointName::FullName(names)) => Some(names),
+            _ => None,
+        });
+    names.flatten().find_map(|name| match name {
+        GeneralName::UniformResourceIdentifier(url) => {
+            let url = url.as_str();
+            let plain = url.get(..7)?.eq_ignore_ascii_case("http://");
+            (plain && url.len() <= LONGEST_URL).then(|| url.to_owned())
+        }
+        _ => None,
+    })
 }
 
 /// Returns the lists for WebPKI, which asks the first that fits: the newest.

@@ -13,7 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod local;
 mod path;
 mod pins;
-mod revocation;
+pub(crate) mod revocation;
 pub(crate) mod roots;
 pub(crate) mod sessions;
 pub(crate) mod stream;

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -18,7 +19,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 use crate::core::endpoint::{Pin, Roots, Trust, Unchecked};
 use crate::io::tls::certificate::Certificate;
 use crate::io::tls::pins;
-use crate::io::tls::revocation::{Judge, Presented};
+use crate::io::tls::revocation::{Judge, Library, Presented};
 use crate::io::tls::roots::Trusted;
 use crate::io::tls::strict;
 
@@ -38,13 +39,23 @@ pub(crate) struct Witness {
     /// Until when the roots and lists that made a chain acceptable are good, in seconds since
     /// 1970; `None` if nothing limits them.
     pub(crate) until: Option<u64>,
+    /// When the handshake has to be over.
+    deadline: Option<Instant>,
 }
 
 thread_local! {
     static WITNESS: RefCell<Witness> = RefCell::default();
 }
 
-/// Takes what this thread's callbacks saw since the last call.
+/// Begins a handshake on this thread, which has to be over by `deadline`.
+pub(crate) fn begin(deadline: Instant) {
+    WITNESS.set(Witness {
+        deadline: Some(deadline),
+        ..Witness::default()
+    });
+}
+
+/// Takes what this thread's callbacks saw since the handshake began.
 pub(crate) fn take_witness() -> Witness {
     WITNESS.take()
 }
@@ -77,11 +88,12 @@ impl Verifier {
         trust: &Trust,
         roots: Arc<Trusted>,
         provider: Arc<CryptoProvider>,
+        library: Option<&Arc<dyn Library>>,
     ) -> Result<Self, String> {
         let chains = match trust.roots {
             Roots::None => None,
             Roots::Bundled | Roots::System | Roots::Files(_) => {
-                Some(Judge::new(trust, roots.store(), &provider)?)
+                Some(Judge::new(trust, roots.store(), &provider, library)?)
             }
         };
         Ok(Self {
@@ -110,6 +122,7 @@ impl Verifier {
             server,
             ocsp,
             now,
+            deadline: WITNESS.with_borrow(|witness| witness.deadline),
         };
         match chains.judge(&presented) {
             Err(error) if is_ca_as_leaf(&error) => self.judge_root(leaf, server, error)?,
