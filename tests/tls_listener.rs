@@ -413,13 +413,16 @@ fn certificates_that_listener_cert_makes_serve_listener_and_nodes() {
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
     listener_cert(&folder, &["--client", "kitchen"]);
+    let mut command = program(&folder);
+    let add = command.args(["user", "add", "kitchen", "--no-password"]);
     folder.write(
         "bridge.toml",
         "[broker]\nlisten = []\nanonymous = \"no\"\n\
          tls = { listen = [\"127.0.0.1:0\"], certificate = \"listener.pem\", \
-         key = \"listener.key\", client_ca = \"listener-ca.pem\" }\n\
-         [[user]]\nname = \"kitchen\"\npassword = \"none\"\n",
+         key = \"listener.key\", client_ca = \"listener-ca.pem\" }\n",
     );
+    assert!(add.output().unwrap().status.success());
+    assert!(folder.read("users.toml").contains("password = \"none\""));
     let mut daemon = Daemon::launch(&folder, &[]);
     let line = daemon.line("listening on 127.0.0.1:");
     let address = SocketAddr::from(([127, 0, 0, 1], port(&line).parse().unwrap()));

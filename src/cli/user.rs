@@ -27,7 +27,13 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Add a user with a random password, which is printed this once
-    Add(Named),
+    Add {
+        #[command(flatten)]
+        named: Named,
+        /// Let the user in by client certificate alone
+        #[arg(long, conflicts_with = "password_stdin")]
+        no_password: bool,
+    },
     /// Give a user another password
     Set(Named),
     /// Remove a user
@@ -87,7 +93,7 @@ pub(super) fn user(
         shown,
     };
     match command {
-        Command::Add(named) => editor.add(named, streams),
+        Command::Add { named, no_password } => editor.add(named, *no_password, streams),
         Command::Set(named) => editor.set(named, streams),
         Command::Remove { name } => editor.remove(name, streams),
         Command::List => editor.list(streams),
@@ -102,7 +108,7 @@ struct Editor<'a> {
 }
 
 impl Editor<'_> {
-    fn add(&self, named: &Named, streams: &mut Streams<'_>) -> io::Result<Exit> {
+    fn add(&self, named: &Named, no_password: bool, streams: &mut Streams<'_>) -> io::Result<Exit> {
         let name = &named.name;
         if let Err(error) = check_name(name) {
             writeln!(streams.err, "{error}")?;
@@ -119,7 +125,11 @@ impl Editor<'_> {
         if let Some(exit) = self.refuse_fixed(name, streams)? {
             return Ok(exit);
         }
-        let Some(password) = Password::take(named, streams)? else {
+        let password = match no_password {
+            true => Some(Password::none()),
+            false => Password::take(named, streams)?,
+        };
+        let Some(password) = password else {
             return Ok(Exit::Usage);
         };
         let text = self.users.with(name, &password.hash);
@@ -244,6 +254,14 @@ struct Password {
 }
 
 impl Password {
+    /// No password lets the user in.
+    fn none() -> Self {
+        Self {
+            hash: PasswordHash::None,
+            shown: None,
+        }
+    }
+
     /// Makes or reads a password; `None` after saying why not.
     fn take(named: &Named, streams: &mut Streams<'_>) -> io::Result<Option<Self>> {
         let made = if named.password_stdin {

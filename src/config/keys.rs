@@ -80,7 +80,7 @@ keys! {
         "retained" "table" "`{ messages = 10000, bytes = \"1MiB\" }`" "what the broker retains at most";
         "max_per_address" "number" "64 from the network" "connections from one address at most; 0 for no limit. Programs on this machine are limited only if the key is there";
         "connect_rate" "number" "20 from the network" "new connections from one address in a second, beside a first burst of as many as it may have; more are closed at once";
-        "connect_timeout" "duration" "\"10s\"" "until a client has sent its CONNECT, TLS handshake included";
+        "connect_timeout" "duration" "\"10s\"" "until a client has sent its CONNECT; a TLS handshake before it may take as long again";
         "packet_timeout" "duration" "\"30s\"" "from the first byte of a packet to its last";
         "publish_rate" "number" "100 from the network" "messages of one client in a second, beside a burst of 5 seconds' worth; a faster one is read more slowly, and nothing is lost. 0 for no limit";
         "max_topic" "size" "\"4KiB\"" "longest topic or topic filter";

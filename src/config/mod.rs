@@ -129,7 +129,7 @@ pub struct ConnectionLimits {
     pub connect_rate: Option<usize>,
     /// Publishes of one client in a second.
     pub publish_rate: Option<usize>,
-    /// Time until CONNECT is there, with its TLS handshake.
+    /// Time until CONNECT is there, and the same for a TLS handshake before it.
     pub connect_timeout: Duration,
     /// Time from the first byte of a packet to its last.
     pub packet_timeout: Duration,
