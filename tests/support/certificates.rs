@@ -419,7 +419,8 @@ pub(crate) fn list_pem(der: &[u8]) -> String {
     pem("X509 CRL", der)
 }
 
-fn ca_params(name: &str) -> CertificateParams {
+/// A CA of this name, valid from 2020 to 2090, before anything else is changed in it.
+pub(crate) fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::CommonName, name);
@@ -429,7 +430,8 @@ fn ca_params(name: &str) -> CertificateParams {
     params
 }
 
-fn leaf_params(names: &[&str]) -> CertificateParams {
+/// A server's certificate for these names, in the same way.
+pub(crate) fn leaf_params(names: &[&str]) -> CertificateParams {
     let owned: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(owned).unwrap();
     params.distinguished_name.remove(DnType::CommonName);

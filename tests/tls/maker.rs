@@ -3,13 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SigningKey, date_time_ymd,
-};
+use rcgen::{CertificateParams, CustomExtension, IsCa, Issuer, KeyPair, SigningKey, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::certificates::Identity;
+use crate::certificates::{Identity, ca_params, leaf_params};
 
 /// A certificate that issues others.
 pub(crate) struct Ca {
@@ -288,28 +285,6 @@ pub(crate) fn today() -> String {
 pub(crate) fn date_after(time: Duration) -> String {
     let now = now();
     (date_time_ymd(1970, 1, 1) + now + time).date().to_string()
-}
-
-fn ca_params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    valid(&mut params, 2020, 2090);
-    params
-}
-
-fn leaf_params(names: &[&str]) -> CertificateParams {
-    let owned: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(owned).unwrap();
-    params.distinguished_name.remove(DnType::CommonName);
-    let common = names.first().copied().unwrap_or("nameless");
-    params.distinguished_name.push(DnType::CommonName, common);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    valid(&mut params, 2020, 2090);
-    params
 }
 
 /// Makes it valid from the begin of one year to that of another.
