@@ -68,8 +68,8 @@ keys! {
     "broker" {
         "listen" "list of addresses" "[\"127.0.0.1:1883\", \"[::1]:1883\"]" "IP address and port of each listener; port 0 takes any free one";
         "anonymous" "`no`, `loopback` or `anywhere`" "\"loopback\"" "who may connect without user name and password";
-        "anonymous_publish" "list of filters" "[\"#\"]" "what clients without a user may publish to; replies and `$` topics never";
-        "anonymous_subscribe" "list of filters" "[\"#\"]" "what clients without a user may subscribe to";
+        "anonymous_publish" "list of filters" "[\"#\"]" "what clients without a user may publish to, `!` before exceptions; replies and `$` topics never";
+        "anonymous_subscribe" "list of filters" "[\"#\"]" "what clients without a user may subscribe to and hear, `!` before exceptions";
         "users_file" "path" "\"users.toml\"" "the file that `user add` writes, beside bridge.toml; it need not exist";
         "tls" "table" "none" "a listener with TLS: `{ listen = [\"0.0.0.0:8883\"], certificate = \"listener.pem\", key = \"listener.key\" }`";
         "max_clients" "number" "200" "connected clients at most";
@@ -106,8 +106,8 @@ keys! {
     "user" {
         "name" "text" "required" "the user name";
         "password" "hash or `none`" "required" "as `mqtt-https-bridge user add` writes it; `none` for a user who has a client certificate";
-        "publish" "list of filters" "[\"nodes/{user}/#\"]" "what the user may publish to";
-        "subscribe" "list of filters" "[\"replies/{user}/#\"]" "what the user may subscribe to";
+        "publish" "list of filters" "[\"nodes/{user}/#\"]" "what the user may publish to, `!` before exceptions";
+        "subscribe" "list of filters" "[\"replies/{user}/#\"]" "what the user may subscribe to and hear, `!` before exceptions";
         "reply_packet" "size" "the route's" "largest packet this user's nodes take";
         "client_ids" "list of client IDs" "any" "the client IDs that this user's nodes may have, and nobody else; `*` at the end stands for any rest, `{user}` for the name";
     }

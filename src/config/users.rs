@@ -289,6 +289,10 @@ fn rule_error(key: &str, shown: &str, error: &RuleError) -> String {
         RuleError::Shared => format!(
             "{key} rule {shown} names a shared subscription; write the filter behind the group"
         ),
+        RuleError::OpenException => format!(
+            "{key} rule {shown} is an exception with a placeholder, which would except nothing \
+             where that has no value; write a filter without"
+        ),
     }
 }
 

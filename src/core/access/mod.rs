@@ -29,7 +29,8 @@ pub struct Identity {
     pub peer: Option<SocketAddr>,
 }
 
-/// Access rules as configured: filters in which `{user}` and `{client}` may stand.
+/// Access rules as configured: filters in which `{user}` and `{client}` may stand, and exceptions
+/// from them, which begin with `!`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Filters a client may publish to.
@@ -47,6 +48,10 @@ pub struct Grants {
     pub subscribe: Vec<TopicFilter>,
     /// Those of them that are the user's own, by a `{user}` in the rule.
     pub own: Vec<TopicFilter>,
+    /// Exceptions from what it may publish to.
+    pub not_publish: Vec<TopicFilter>,
+    /// Exceptions from what it may subscribe to, and hear through a wider filter.
+    pub not_subscribe: Vec<TopicFilter>,
 }
 
 /// How far a session may hear a Response Topic.
@@ -73,6 +78,9 @@ pub enum RuleError {
     PartOfLevel(String),
     /// It starts with `$share/`: rules speak of the filter behind that.
     Shared,
+    /// It is an exception with a placeholder: one that comes to nothing would allow what it was
+    /// to keep away.
+    OpenException,
 }
 
 impl fmt::Display for RuleError {
@@ -94,6 +102,7 @@ impl fmt::Display for RuleError {
             Self::Shared => {
                 f.write_str("`$share/<group>/` is left out: the filter behind it decides")
             }
+            Self::OpenException => f.write_str("an exception holds no {user} and {client}"),
         }
     }
 }
@@ -102,6 +111,7 @@ impl std::error::Error for RuleError {}
 
 const USER: &str = "{user}";
 const CLIENT: &str = "{client}";
+const EXCEPTION: char = '!';
 
 impl Rules {
     /// Checks a rule as written in the configuration.
@@ -109,6 +119,12 @@ impl Rules {
     /// # Errors
     /// Names the first thing that keeps it from being a rule.
     pub fn check(rule: &str) -> Result<(), RuleError> {
+        if let Some(exception) = rule.strip_prefix(EXCEPTION) {
+            return match exception.split('/').any(is_placeholder) {
+                true => Err(RuleError::OpenException),
+                false => Self::check(exception),
+            };
+        }
         if rule == "$share" || rule.starts_with("$share/") {
             return Err(RuleError::Shared);
         }
@@ -131,8 +147,16 @@ impl Rules {
     /// first in the first level) grants nothing: it must not become wider than it was written.
     pub fn expand(&self, user: Option<&str>, client: &str) -> Grants {
         let expand = |rules: &[String]| {
-            let filters = rules.iter().filter_map(|rule| expand(rule, user, client));
-            filters.collect()
+            let rules = rules.iter().filter(|rule| !rule.starts_with(EXCEPTION));
+            rules
+                .filter_map(|rule| expand(rule, user, client))
+                .collect()
+        };
+        let exceptions = |rules: &[String]| {
+            let rules = rules.iter().filter_map(|rule| rule.strip_prefix(EXCEPTION));
+            rules
+                .filter_map(|rule| TopicFilter::parse(rule).ok())
+                .collect()
         };
         let is_own = |rule: &&String| rule.split('/').any(|level| level == USER);
         let own: Vec<_> = self.subscribe.iter().filter(is_own).cloned().collect();
@@ -140,6 +164,8 @@ impl Rules {
             publish: expand(&self.publish),
             subscribe: expand(&self.subscribe),
             own: expand(&own),
+            not_publish: exceptions(&self.publish),
+            not_subscribe: exceptions(&self.subscribe),
         }
     }
 }
@@ -177,24 +203,31 @@ fn usable(value: &str) -> Option<&str> {
 impl Grants {
     /// Returns whether some rule matches a topic to publish to.
     pub fn may_publish(&self, topic: &Topic) -> bool {
-        self.publish.iter().any(|rule| rule.matches(topic.as_str()))
+        matches(&self.publish, topic.as_str()) && !matches(&self.not_publish, topic.as_str())
     }
 
     /// Returns whether some rule lets messages of a topic be delivered.
     pub fn may_hear(&self, topic: &Topic) -> bool {
-        let mut rules = self.subscribe.iter();
-        rules.any(|rule| rule.matches(topic.as_str()))
+        matches(&self.subscribe, topic.as_str()) && !self.withhold(topic)
     }
 
-    /// Returns whether one rule covers all that a filter matches.
+    /// Returns whether an exception keeps messages of a topic away, through whatever filter.
+    pub fn withhold(&self, topic: &Topic) -> bool {
+        matches(&self.not_subscribe, topic.as_str())
+    }
+
+    /// Returns whether one rule covers all that a filter matches, and no exception does.
     pub fn may_subscribe(&self, filter: &TopicFilter) -> bool {
-        self.subscribe.iter().any(|rule| rule.covers(filter))
+        let covers = |rules: &[TopicFilter]| rules.iter().any(|rule| rule.covers(filter));
+        covers(&self.subscribe) && !covers(&self.not_subscribe)
     }
 
     /// Returns how far the session may hear a Response Topic: it has to be a topic, not the
     /// server's own, and granted.
     pub fn hearing(&self, response_topic: &str) -> Hearing {
-        let granted = |rules: &[TopicFilter]| rules.iter().any(|it| it.matches(response_topic));
+        let granted = |rules: &[TopicFilter]| {
+            matches(rules, response_topic) && !matches(&self.not_subscribe, response_topic)
+        };
         if response_topic.starts_with('$') || Topic::parse(response_topic).is_err() {
             Hearing::Deny
         } else if granted(&self.own) {
@@ -205,6 +238,10 @@ impl Grants {
             Hearing::Deny
         }
     }
+}
+
+fn matches(filters: &[TopicFilter], topic: &str) -> bool {
+    filters.iter().any(|filter| filter.matches(topic))
 }
 
 #[cfg(test)]
@@ -303,10 +340,44 @@ mod tests {
     }
 
     #[test]
+    fn exceptions_narrow_what_other_rules_grant() {
+        let rules = Rules {
+            publish: ["#", "!a/b"].map(str::to_owned).to_vec(),
+            subscribe: ["#", "!secret/#", "!n/+/x"].map(str::to_owned).to_vec(),
+        };
+        let grants = rules.expand(None, "c");
+        let topic = |text| Topic::parse(text).unwrap();
+        assert!(grants.may_publish(&topic("a/c")) && !grants.may_publish(&topic("a/b")));
+        let cases = [
+            ("secret/#", false, "the exception itself"),
+            ("secret/+/a", false, "within it"),
+            ("n/1/x", false, "within the other"),
+            ("#", true, "wider than both: they are kept out of it"),
+            ("n/1/+", true, "wider"),
+            ("other", true, "elsewhere"),
+        ];
+        for (text, expected, reason) in cases {
+            let filter = TopicFilter::parse(text).unwrap();
+            assert_eq!(grants.may_subscribe(&filter), expected, "{text}: {reason}");
+        }
+        for (text, heard) in [("secret", false), ("n/1/x", false), ("n/1/y", true)] {
+            assert_eq!(grants.may_hear(&topic(text)), heard, "{text}");
+            assert_eq!(grants.withhold(&topic(text)), !heard, "{text}");
+            assert_eq!(grants.hearing(text) == Hearing::Allow, heard, "{text}");
+        }
+    }
+
+    #[test]
     fn rules_are_checked_as_they_are_written() {
         let cases = [
             ("nodes/{user}/#", Ok(())),
             ("a{b/c}", Ok(())),
+            ("!secret/#", Ok(())),
+            ("!a/#/b", Err("`#` stands only as the whole last level")),
+            (
+                "!n/{user}",
+                Err("an exception holds no {user} and {client}"),
+            ),
             ("", Err("it is empty")),
             ("a/#/b", Err("`#` stands only as the whole last level")),
             (
@@ -333,7 +404,7 @@ mod tests {
         let grants = Grants {
             publish: filters(&["nodes/a/#"]),
             subscribe: filters(&["replies/a/+", "#", "$bridge/status"]),
-            own: Vec::new(),
+            ..Grants::default()
         };
         let cases = [
             ("replies/a/b", true, "within a rule"),

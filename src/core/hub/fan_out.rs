@@ -97,6 +97,9 @@ impl Hub {
         if qos == QoS::AtMostOnce && session.connection().is_none() {
             return;
         }
+        if session.grants.withhold(&message.topic) {
+            return;
+        }
         let item = Outbound {
             message: message.clone(),
             qos,

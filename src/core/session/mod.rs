@@ -149,7 +149,7 @@ impl Session {
         for filter in &denied {
             self.remove_filter(filter);
         }
-        if !denied.is_empty() {
+        if !denied.is_empty() || !self.grants.not_subscribe.is_empty() {
             let grants = &self.grants;
             self.outbox
                 .retain(|message| grants.may_hear(&message.topic));
@@ -196,7 +196,7 @@ impl Session {
         if let Some(packet) = self.control.pop() {
             return Some(packet);
         }
-        let mut packet = self.outbox.next(&terms, retained, now)?;
+        let mut packet = self.outbox.next(&terms, (retained, &self.grants), now)?;
         if let Outgoing::Publish(delivery) = &mut packet {
             self.aliases.apply(delivery, self.maximum_packet);
         }

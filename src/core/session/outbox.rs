@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::core::access::Grants;
 use crate::core::hub::Limits;
 use crate::core::memory::{Charge, ENTRY};
 use crate::core::message::{Message, Properties, QoS};
@@ -173,7 +174,7 @@ impl Outbox {
     pub(crate) fn next(
         &mut self,
         terms: &Terms,
-        retained: &mut Retained,
+        (retained, grants): (&mut Retained, &Grants),
         now: Instant,
     ) -> Option<Outgoing> {
         while let Some(again) = self.window.next_again(terms.window) {
@@ -200,7 +201,10 @@ impl Outbox {
                 return None;
             }
             let item = match self.replays.front_mut() {
-                Some(_) => self.next_retained(retained, now),
+                Some(_) => {
+                    let item = self.next_retained(retained, now);
+                    item.filter(|own| !grants.withhold(&own.message.topic))
+                }
                 None => self.pop(),
             };
             let Some(item) = item else { continue };

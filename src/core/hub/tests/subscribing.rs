@@ -112,6 +112,25 @@ fn an_answer_larger_than_the_client_takes_is_not_sent() {
 }
 
 #[test]
+fn exceptions_are_kept_out_of_wider_filters() {
+    let mut s = Scenario::new();
+    let p = s.join(v4("p"));
+    for topic in ["a/secret", "a/open"] {
+        s.send(p, retain(topic, "kept"));
+    }
+    let id = s.connect(v4("c"), &identity(None, &[], &["#", "!+/secret"]));
+    s.packets(id);
+    s.send(id, subscribe(1, &[("a/#", Q1), ("a/secret", Q1)]));
+    assert_eq!(
+        s.packets(id),
+        ["suback 1 [0x01, 0x87]", "a/open=kept q0 retain"]
+    );
+    s.send(p, publish("a/secret", "1", Q1, 1));
+    s.send(p, publish("a/open", "2", Q1, 2));
+    assert_eq!(s.packets(id), ["a/open=2 q1 #1"]);
+}
+
+#[test]
 fn no_local_on_a_shared_subscription_ends_the_connection() {
     let mut s = Scenario::new();
     let id = s.join(v5("a"));
