@@ -17,6 +17,8 @@
 pub mod cli;
 pub mod config;
 pub mod core;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod io;
 
 use std::fmt;

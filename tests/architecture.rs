@@ -247,3 +247,43 @@ fn the_rust_version_is_the_highest_that_a_dependency_asks_for() {
     let line = format!("Rust {}.{} or later and a C compiler", highest.0, highest.1);
     assert!(readme.contains(&line), "README.md lacks `{line}`");
 }
+
+/// A lock file or manifest as TOML.
+fn read_toml(path: &str) -> toml::Table {
+    fs::read_to_string(path).unwrap().parse().unwrap()
+}
+
+/// What a lock file holds: names with their versions.
+fn locked(file: &toml::Table) -> Vec<(&str, &str)> {
+    let packages = file["package"].as_array().unwrap().iter();
+    packages
+        .map(|package| {
+            let text = |key: &str| package[key].as_str().unwrap();
+            (text("name"), text("version"))
+        })
+        .collect()
+}
+
+#[test]
+fn the_fuzz_crate_builds_what_is_locked_here() {
+    let remedy = "say `cp Cargo.lock tests/fuzz/ && cargo update --workspace --manifest-path \
+                  tests/fuzz/Cargo.toml`";
+    let (ours, theirs) = (read_toml("Cargo.lock"), read_toml("tests/fuzz/Cargo.lock"));
+    let (known, used) = (locked(&ours), locked(&theirs));
+    let other = |package: &&(&str, &str)| {
+        known.iter().any(|(name, _)| *name == package.0) && !known.contains(package)
+    };
+    let others: Vec<_> = used.iter().filter(other).collect();
+    assert!(others.is_empty(), "other versions: {others:?}; {remedy}");
+
+    let packages = theirs["package"].as_array().unwrap().iter();
+    let mut own = packages.filter(|it| it["name"].as_str() == Some(env!("CARGO_PKG_NAME")));
+    let own = own.next().unwrap()["dependencies"].as_array().unwrap();
+    // A version follows where there are several.
+    let name = |it: &'_ toml::Value| it.as_str().unwrap().split(' ').next().unwrap().to_owned();
+    let own: Vec<_> = own.iter().map(name).collect();
+    let manifest = read_toml("Cargo.toml");
+    for wanted in manifest["dependencies"].as_table().unwrap().keys() {
+        assert!(own.contains(wanted), "`{wanted}` is missing; {remedy}");
+    }
+}

@@ -184,7 +184,7 @@ impl Retained {
     }
 
     /// Returns how many messages are kept.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }

@@ -8,6 +8,8 @@
 //! each connection that it gives up, and in the end with [`Ended::Lost`] for every one: that is
 //! when the last packets of a connection that was to be closed are forgotten, read or not.
 
+#[cfg(any(test, fuzzing))]
+mod census;
 mod connect;
 mod effect;
 mod fan_out;
@@ -35,6 +37,8 @@ use crate::core::session::{Link, Session, SessionId};
 use crate::core::subscriptions::{FilterTree, MAX_LEVELS, Subscriptions};
 use crate::core::topic::TopicFilter;
 
+#[cfg(any(test, fuzzing))]
+pub use census::Census;
 pub use effect::{Effect, Offer, Report};
 use fan_out::Match;
 pub use review::Standing;

@@ -158,7 +158,7 @@ impl Inbox {
     }
 
     /// Returns how many exchanges are unfinished: (without PUBACK or PUBREC, without PUBREL).
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn unfinished(&self) -> (usize, usize) {
         (self.pending.len(), self.received.len())
     }

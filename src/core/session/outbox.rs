@@ -278,7 +278,7 @@ impl Outbox {
     }
 
     /// Returns how many messages wait, and how many are in flight.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn len(&self) -> (usize, usize) {
         (self.queue.len(), self.window.len())
     }

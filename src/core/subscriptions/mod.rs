@@ -164,7 +164,7 @@ impl Subscriptions {
     }
 
     /// Returns whether nothing is stored.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn is_empty(&self) -> bool {
         self.tree.is_empty()
     }

@@ -82,7 +82,7 @@ impl<T> FilterTree<T> {
     }
 
     /// Returns whether no node is left, values or not.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn is_empty(&self) -> bool {
         self.root.is_empty()
     }
