@@ -59,7 +59,7 @@ impl fmt::Display for Handshakes {
             0 => f.write_str("0"),
             count => {
                 let each = self.cpu.as_secs_f64() * 1000.0 / count as f64;
-                write!(f, "{count} of {each:.2} ms CPU")
+                write!(f, "{count} of {each:.3} ms CPU")
             }
         }
     }

@@ -105,6 +105,15 @@ impl Daemon {
         cpu_of(self.child.id())
     }
 
+    /// Asks it to stop and returns the line with this text that it then logs.
+    pub(crate) fn last_line(&self, text: &str) -> String {
+        let id = self.child.id().to_string();
+        let mut kill = Command::new("/bin/sh");
+        let sent = kill.args(["-c", "kill \"$0\"", &id]).status();
+        assert!(sent.unwrap().success());
+        self.child.wait_for_line(text)
+    }
+
     /// Returns the resident memory in KiB.
     pub(crate) fn resident(&self) -> usize {
         resident_of(self.child.id())
