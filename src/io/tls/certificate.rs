@@ -15,6 +15,7 @@ use x509_cert::name::Name;
 use crate::core::endpoint::Pin;
 use crate::io::tls::algorithm::{self, Algorithm, Strength};
 use crate::io::tls::der::{contents, element, sequence};
+use crate::io::tls::list;
 
 /// A certificate in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,14 +218,28 @@ pub(crate) fn show_pin(pin: &Pin) -> String {
 /// been: the chain was judged before this. 0 if the leaf can't be read.
 pub(crate) fn earliest_end<'a>(mut chain: impl Iterator<Item = &'a [u8]>, now: u64) -> u64 {
     const MOMENT: u64 = 60;
-    let Some(leaf) = chain.next().and_then(Certificate::read) else {
+    let Some(leaf) = chain.next().and_then(end) else {
         return 0;
     };
     chain
-        .filter_map(Certificate::read)
-        .map(|issuer| issuer.not_after)
+        .filter_map(end)
         .filter(|end| end.saturating_add(MOMENT) >= now)
-        .fold(leaf.not_after, u64::min)
+        .fold(leaf, u64::min)
+}
+
+/// Returns a certificate's not-after without reading the rest of it: that would cost more than a
+/// resumed handshake.
+fn end(der: &[u8]) -> Option<u64> {
+    const VERSION: u8 = 0xa0;
+    let body = element(element(der)?.contents)?;
+    let first = element(body.contents)?;
+    let serial = match first.tag {
+        VERSION => element(first.rest)?,
+        _ => first,
+    };
+    let issuer = element(element(serial.rest)?.rest)?;
+    let validity = element(issuer.rest)?;
+    list::seconds(&element(element(validity.contents)?.rest)?)
 }
 
 /// Returns the UTC date of a time since 1970, such as `2015-04-12`.
@@ -326,6 +341,24 @@ mod tests {
         assert!(!leaf.self_issued);
         assert_eq!(show_pin(&leaf.pin).len(), 51);
         assert_eq!(Certificate::read(b"no certificate"), None);
+    }
+
+    #[test]
+    fn the_end_is_found_where_the_whole_reading_finds_it() {
+        let authority = Authority::new("test");
+        for identity in [
+            authority.good(&["a.example"]),
+            authority.expired(&["a.example"]),
+            authority.not_yet_valid(&["a.example"]),
+        ] {
+            for der in &identity.chain {
+                let whole = Certificate::read(der).unwrap().not_after;
+                assert_eq!(end(der), Some(whole));
+                for length in 0..der.len() {
+                    assert_eq!(end(&der[..length]), None, "cut off at {length}");
+                }
+            }
+        }
     }
 
     #[test]

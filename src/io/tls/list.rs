@@ -70,7 +70,8 @@ impl List {
     }
 }
 
-fn seconds(time: &Element<'_>) -> Option<u64> {
+/// Returns a Time (RFC 5280 §4.1.2.5) in seconds since 1970; `None` if it is none.
+pub(super) fn seconds(time: &Element<'_>) -> Option<u64> {
     let time = TIMES.contains(&time.tag).then_some(time.whole)?;
     let since: Duration = Time::from_der(time).ok()?.to_unix_duration();
     Some(since.as_secs())
