@@ -196,24 +196,28 @@ impl<D: Duty> Crew<D> {
 
     /// Performs jobs until there have been none for a while.
     fn serve(&self) {
-        self.lock().waking -= 1;
         let mut finished = None;
+        let mut called = true;
         loop {
-            let next = self.next();
+            let next = self.next(called);
+            called = false;
             // Telling may wake somebody who takes this processor at once.
             if let Some(report) = finished.take() {
                 self.duty.report(report);
             }
             match next {
                 Next::Job(job) => finished = Some(self.duty.perform(self, job)),
-                Next::Wait if self.is_called() => {}
+                Next::Wait if self.is_called() => called = true,
                 Next::Wait | Next::End => return,
             }
         }
     }
 
-    fn next(&self) -> Next<D::Job> {
+    /// Takes the next job. Who was `called` has looked by that: both under one lock, or somebody
+    /// else would be called for the same job.
+    fn next(&self, called: bool) -> Next<D::Job> {
         let mut state = self.lock();
+        state.waking -= usize::from(called);
         let Some(job) = D::take(&mut state.desk) else {
             if state.closed {
                 state.threads -= 1;
@@ -234,10 +238,7 @@ impl<D: Duty> Crew<D> {
         let me = thread::current().id();
         let mut state = self.lock();
         match state.idle.iter().position(|idle| idle.id() == me) {
-            None => {
-                state.waking -= 1;
-                true
-            }
+            None => true,
             Some(at) => {
                 state.idle.remove(at);
                 state.threads -= 1;

@@ -167,7 +167,7 @@ fn no_wake_up_is_lost() {
             }
         });
         hand(&pool, 0..8);
-        for job in 8..4000 {
+        for job in 8..1500 {
             finished(&jobs);
             pool.lock().push_back(job);
             let mut more = 0;
