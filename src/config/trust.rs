@@ -98,6 +98,11 @@ pub(super) fn read(
         (None, Lists::None) => Revocation::Off,
         (None, Lists::Files(_) | Lists::Fetch { .. }) => Revocation::Check,
     };
+    if roots == Roots::None && revocation != Revocation::Off {
+        let text = "roots is `none`, so nothing but pins is looked at, and revocation can not be \
+                    checked; write `revocation = \"off\"` here, or name roots";
+        section.report.error(&section.origin_of("roots"), text);
+    }
     Trust {
         roots,
         pins,
