@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use certificates::{
     Authority, DAY, Identity, TemporaryFile, list_pem, pin, self_signed, self_signed_expired,
-    self_signed_named,
+    self_signed_named, stray_listed_at,
 };
 use https::{PATIENCE, Script, Server, response};
 use mqtt_https_bridge::core::outcome::Code;
@@ -324,7 +324,8 @@ fn revocation_is_looked_up_in_lists() {
     let old = list_file(&us.old_list(&[&bad]));
     let issuers = list_file(&us.root_list(false));
     let revoking_issuers = list_file(&us.root_list(true));
-    let forged = list_file(&Authority::new("test").list(&[&good], DAY));
+    let forged = list_file(&us.forged_list());
+    let forged_issuers = list_file(&us.forged_root_list());
     let both = TemporaryFile::new(
         "lists.pem",
         format!(
@@ -377,6 +378,34 @@ fn revocation_is_looked_up_in_lists() {
             OK,
         ),
         case(
+            "on a list beside one that its issuer did not sign",
+            &bad,
+            &[&forged, &leaves],
+            "check",
+            revoked,
+        ),
+        case(
+            "on a list, and that of its issuer's issuer is forged",
+            &bad,
+            &[&leaves, &forged_issuers],
+            "check",
+            revoked,
+        ),
+        case(
+            "a forged one takes nothing from the others",
+            &good,
+            &[&forged, &leaves, &forged_issuers, &issuers],
+            "require",
+            OK,
+        ),
+        case(
+            "its issuer is on a list, and its own is forged",
+            &good,
+            &[&forged, &revoking_issuers],
+            "check",
+            revoked,
+        ),
+        case(
             "lists of all issuers",
             &good,
             &[&leaves, &issuers],
@@ -405,7 +434,7 @@ fn revocation_is_looked_up_in_lists() {
             &bad,
             &[&old, &issuers],
             "require",
-            &outdated,
+            revoked,
         ),
         case(
             "forged and required",
@@ -775,6 +804,41 @@ impl Listed {
     }
 }
 
+#[test]
+fn nothing_that_a_server_adds_hides_what_lists_say() {
+    let revoked = "error: tls.revoked - revoked by its issuer";
+    for (intermediate, strays) in [(false, 0), (false, 1), (true, 5), (true, 0)] {
+        let Listed {
+            us,
+            mut identity,
+            listener,
+        } = Listed::new();
+        let at = listener.local_addr().unwrap();
+        let forged = us.forged_list();
+        let (root_list, leaves) = match intermediate {
+            true => (us.root_list(true), us.list(&[], DAY)),
+            // A forged list of the root must not hide the leaf's.
+            false => (us.forged_root_list(), us.list(&[&identity], DAY)),
+        };
+        for stray in 0..strays {
+            let stray = stray_listed_at(&format!("http://{at}/stray{stray}.crl"));
+            identity.chain.insert(1, stray);
+        }
+        let shelf = Shelf::at(listener, move |path| match path {
+            "/root.crl" => http(&root_list),
+            "/leaf.crl" => http(&leaves),
+            _ => http(&forged),
+        });
+        let root = us.root_file();
+        for lines in [PRIVATE, REQUIRED] {
+            assert_eq!(ask_fetching(&root, &identity, lines), [revoked, revoked]);
+        }
+        let mut asked = shelf.asked();
+        asked.dedup();
+        assert_eq!(asked, ["/leaf.crl", "/root.crl"], "{strays} strays");
+    }
+}
+
 fn http(body: &[u8]) -> Vec<u8> {
     [b"HTTP/1.1 200 OK\r\nserver: x\r\n\r\n", body].concat()
 }
@@ -850,6 +914,72 @@ fn what_can_not_be_fetched_is_told_by_the_policy() {
             assert!(told.starts_with(expected), "{why}: {told}");
         }
     }
+}
+
+#[test]
+fn a_place_that_keeps_the_connection_open_costs_no_time() {
+    let Listed {
+        us,
+        identity,
+        listener,
+    } = Listed::new();
+    let (root_list, leaves) = (us.root_list(false), us.list(&[], DAY));
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for socket in listener.incoming().map_while(Result::ok) {
+            let mut line = String::new();
+            let mut reader = BufReader::new(socket.try_clone().unwrap());
+            let _ = reader.read_line(&mut line);
+            let leaf = line.contains("leaf");
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {}
+            let _ = (&socket).write_all(&http(if leaf { &leaves } else { &root_list }));
+            kept.push(socket);
+        }
+    });
+    let root = us.root_file();
+    let told = ask_fetching(&root, &identity, REQUIRED);
+    assert_eq!(told, ["ok: ok", "ok: ok"]);
+}
+
+#[test]
+fn slow_places_of_one_endpoint_do_not_hold_up_another() {
+    let closing = || Script::bytes(response("200 OK", &[("connection", "close")], b"ok"));
+    let (slow, quick) = (Listed::new(), Listed::new());
+    let (root_list, leaves) = (quick.us.root_list(false), quick.us.list(&[], DAY));
+    let _shelf = Shelf::at(quick.listener, move |path| match path {
+        "/root.crl" => http(&root_list),
+        _ => http(&leaves),
+    });
+    let servers = [&slow.identity, &quick.identity].map(|one| Server::start(one, closing()));
+    let roots = [slow.us.root_file(), quick.us.root_file()];
+    let mut plan = Plan::new();
+    for (name, server, root) in [
+        ("slow", &servers[0], &roots[0]),
+        ("quick", &servers[1], &roots[1]),
+    ] {
+        let lines = format!("{}crl = \"fetch\"\n{REQUIRED}", local(root));
+        plan.endpoint(name, &url(server.port()), &lines)
+            .route(name, name, "");
+    }
+    let broker = plan.start();
+    let mut waiting = Node::connect(broker.address, "kitchen");
+    waiting.tell("slow", b"");
+    // Its list is being asked for once its connection waits at the door of nobody.
+    slow.listener.accept().unwrap();
+    let told = ask(broker.address, "cellar", "quick", b"").to_string();
+    assert_eq!(told, "ok: ok");
+}
+
+#[test]
+fn nobody_is_asked_about_a_server_of_another_name() {
+    let Listed { us, listener, .. } = Listed::new();
+    let url = format!("http://{}/leaf.crl", listener.local_addr().unwrap());
+    let shelf = Shelf::at(listener, |_| Vec::new());
+    let identity = us.listed_at(&["a.example"], &url);
+    for told in ask_fetching(&us.root_file(), &identity, REQUIRED) {
+        assert!(told.starts_with("error: tls.wrong_name"), "{told}");
+    }
+    assert!(shelf.asked().is_empty());
 }
 
 #[test]

@@ -210,6 +210,38 @@ impl Authority {
         list(intermediate.into_iter(), &issuer, from_now(DAY))
     }
 
+    /// A list of the root or the intermediate without entries, until then in seconds since 1970.
+    pub(crate) fn list_until(&self, root: bool, end: u64) -> Vec<u8> {
+        let issuer = match root {
+            true => Issuer::from_params(&self.root_params, &self.root_key),
+            false => Issuer::from_params(&self.intermediate_params, &self.intermediate_key),
+        };
+        list(std::iter::empty(), &issuer, Duration::from_secs(end))
+    }
+
+    /// A list in the root's name that another key signed; it revokes nothing.
+    pub(crate) fn forged_root_list(&self) -> Vec<u8> {
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&self.root_params, &key);
+        list(std::iter::empty(), &issuer, from_now(DAY))
+    }
+
+    /// A list in the intermediate's name, newer than any, that another key signed; it revokes
+    /// nothing.
+    pub(crate) fn forged_list(&self) -> Vec<u8> {
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&self.intermediate_params, &key);
+        list_made_in(2026, std::iter::empty(), &issuer, from_now(DAY))
+    }
+
+    /// A list of the intermediate made in that year, out of date since 2024-11-23, that revokes
+    /// these leaves.
+    pub(crate) fn list_made_in(&self, year: i32, revoked: &[&Identity]) -> Vec<u8> {
+        let leaves = revoked.iter().map(|identity| &identity.chain[0]);
+        let issuer = Issuer::from_params(&self.intermediate_params, &self.intermediate_key);
+        list_made_in(year, leaves, &issuer, Duration::from_secs(1_732_320_000))
+    }
+
     /// A leaf without any name.
     pub(crate) fn nameless(&self) -> Identity {
         self.leaf(&leaf_params(&[]))
@@ -382,6 +414,15 @@ fn list<'c>(
     issuer: &Issuer<'_, &KeyPair>,
     next_update: Duration,
 ) -> Vec<u8> {
+    list_made_in(2024, revoked, issuer, next_update)
+}
+
+fn list_made_in<'c>(
+    year: i32,
+    revoked: impl Iterator<Item = &'c CertificateDer<'static>>,
+    issuer: &Issuer<'_, &KeyPair>,
+    next_update: Duration,
+) -> Vec<u8> {
     use x509_cert::der::Decode;
     let revoked_certs = revoked.map(|der| {
         let read = x509_cert::Certificate::from_der(der).unwrap();
@@ -398,7 +439,7 @@ fn list<'c>(
         }
     });
     let params = CertificateRevocationListParams {
-        this_update: date_time_ymd(2024, 1, 1),
+        this_update: date_time_ymd(year, 1, 1),
         next_update: date_time_ymd(1970, 1, 1) + next_update,
         crl_number: 1_u64.into(),
         issuing_distribution_point: None,
@@ -406,6 +447,16 @@ fn list<'c>(
         key_identifier_method: KeyIdMethod::Sha256,
     };
     params.signed_by(issuer).unwrap().der().to_vec()
+}
+
+/// A CA certificate that belongs to nothing else and says that its issuer's list is there.
+pub(crate) fn stray_listed_at(url: &str) -> CertificateDer<'static> {
+    let mut params = ca_params("stray");
+    params.crl_distribution_points = vec![list_at(url)];
+    let issuer = Authority::new("nobody");
+    let key = KeyPair::generate().unwrap();
+    let issuer = Issuer::from_params(&issuer.root_params, &issuer.root_key);
+    params.signed_by(&key, &issuer).unwrap().der().clone()
 }
 
 fn list_at(url: &str) -> CrlDistributionPoint {

@@ -140,7 +140,10 @@ const fn of_code(code: Code) -> &'static str {
             "if it is your own server, save its certificate as PEM and name the file in `roots`"
         }
         Code::TlsRevoked => "do not use this server until it has another certificate",
-        Code::TlsRevocationUnknown => "update the revocation lists in `crl`",
+        Code::TlsRevocationUnknown => {
+            "update the revocation lists in `crl`; with `fetch`, see the log at `debug` for why a \
+             place gave none"
+        }
         Code::TlsPinMismatch => "compare the pins above with `pins`; a new key needs a new pin",
         Code::TlsBadCertificate | Code::TlsWeak => "the server needs another certificate",
         Code::TlsProtocol => "the server has to offer TLS 1.2 or 1.3 with a current cipher suite",

@@ -57,7 +57,7 @@ pub struct Limits {
     pub max_packet: usize,
     /// Longest topic or topic filter.
     pub topic_bytes: usize,
-    /// Most levels of a topic or topic filter, 128 at most.
+    /// Most levels of a topic or topic filter, of which 128 are the most.
     pub topic_levels: usize,
     /// Subscriptions of one session.
     pub subscriptions: usize,

@@ -1,9 +1,10 @@
 //! Fetches revocation lists from the places that certificates name, and keeps them while they are
 //! good.
 //!
-//! Over plain HTTP, as CAs offer them: a list is signed by its issuer, which is checked where it
-//! is used. Fetching has threads of its own; those who ask wait no longer than they may, and the
-//! list is there for the next. A few lists are kept, the longest unused goes first.
+//! Over plain HTTP, as CAs offer them: a list is signed by its issuer, and no other is kept.
+//! Fetching has threads of its own, one for each endpoint that asks, so that slow places of one
+//! don't keep those of others waiting. Those who ask wait no longer than they may, and the list is
+//! there for the next. A few lists are kept, the longest unused goes first.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,15 +22,15 @@ use crate::io::http::address;
 use crate::io::http::connect::{self, Failed};
 use crate::io::http::exchange::Plan;
 use crate::io::http::resolver::Resolver;
-use crate::io::tls::list::{List, MAX_LIST};
+use crate::io::tls::list::{self, List, MAX_LIST};
 use crate::io::tls::revocation::{Library, Place};
 
 /// Longest time for one list.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a place that gave no list is not asked again.
 const FAILURE: Duration = Duration::from_secs(60);
-/// Lists fetched at the same time.
-const MAX_THREADS: usize = 2;
+/// Lists fetched at the same time, one for each endpoint.
+const MAX_THREADS: usize = 8;
 /// Places that are remembered.
 const MAX_PLACES: usize = 16;
 /// Bytes of all lists.
@@ -55,7 +56,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     shelf: HashMap<Place, Entry>,
-    threads: usize,
+    /// Endpoints that something is being fetched for.
+    busy: Vec<usize>,
 }
 
 #[derive(Default)]
@@ -87,13 +89,13 @@ impl Lists {
 }
 
 impl Library for Lists {
-    fn lists(&self, places: &[Place], deadline: Instant) -> Vec<Arc<List>> {
+    fn lists(&self, endpoint: usize, places: &[Place], deadline: Instant) -> Vec<Arc<List>> {
         let mut state = self.shared.lock();
         loop {
             let now = clock::now();
             let waiting = places
                 .iter()
-                .filter(|place| self.shared.is_awaited(&mut state, place, now))
+                .filter(|place| self.shared.is_awaited(&mut state, endpoint, place, now))
                 .count();
             let left = deadline.saturating_duration_since(now);
             if waiting == 0 || left.is_zero() {
@@ -105,16 +107,6 @@ impl Library for Lists {
         let found = places.iter().filter_map(|place| state.shelf.get(place));
         found.filter_map(|entry| entry.list.clone()).collect()
     }
-
-    fn reject(&self, places: &[Place]) {
-        let mut state = self.shared.lock();
-        for place in places {
-            if let Some(entry) = state.shelf.get_mut(place) {
-                entry.list = None;
-                entry.failed = Some(clock::now());
-            }
-        }
-    }
 }
 
 impl Shared {
@@ -123,9 +115,15 @@ impl Shared {
     }
 
     /// Returns whether a list is on its way, after seeing to it if there is none that is good.
-    fn is_awaited(self: &Arc<Self>, state: &mut State, place: &Place, now: Instant) -> bool {
+    fn is_awaited(
+        self: &Arc<Self>,
+        state: &mut State,
+        endpoint: usize,
+        place: &Place,
+        now: Instant,
+    ) -> bool {
         let time = self.clock.now().unwrap_or_default().as_secs();
-        let busy = state.threads >= MAX_THREADS;
+        let busy = state.busy.len() >= MAX_THREADS || state.busy.contains(&endpoint);
         let entry = state.entry(place, now);
         let good = entry.list.as_ref().is_some_and(|it| time < it.next_update);
         let recent = |at: Instant| now.saturating_duration_since(at) < FAILURE;
@@ -144,21 +142,21 @@ impl Shared {
         let thread = thread::Builder::new()
             .name("revocation".to_owned())
             .stack_size(STACK)
-            .spawn(move || shared.fetch(&wanted));
+            .spawn(move || shared.fetch(endpoint, &wanted));
         match thread {
-            Ok(_) => state.threads += 1,
+            Ok(_) => state.busy.push(endpoint),
             Err(_) => state.settle(place, Err(String::new())),
         }
         true
     }
 
-    fn fetch(&self, place: &Place) {
+    fn fetch(&self, endpoint: usize, place: &Place) {
         let found = fetch(place, &self.resolver);
         if let Err(why) = &found {
-            log::warn!("no revocation list from `{}`: {why}", place.url);
+            log::debug!("no revocation list from `{}`: {why}", place.url);
         }
         let mut state = self.lock();
-        state.threads -= 1;
+        state.busy.retain(|one| *one != endpoint);
         state.settle(place, found);
         drop(state);
         self.settled.notify_all();
@@ -176,7 +174,7 @@ impl State {
     }
 
     /// Takes in what came of fetching. A list that is out of date is better than none: it says
-    /// what was revoked.
+    /// what was revoked. An older one must not take its place: whoever sends it may have kept it.
     fn settle(&mut self, place: &Place, found: Result<List, String>) {
         let now = clock::now();
         let entry = self.shelf.entry(place.clone()).or_default();
@@ -184,7 +182,12 @@ impl State {
         // It is asked again no sooner than a failed one: the one that came may be out of date.
         entry.failed = Some(now);
         entry.used = Some(now);
-        if let Ok(list) = found {
+        if let Ok(list) = found
+            && entry
+                .list
+                .as_ref()
+                .is_none_or(|kept| kept.made <= list.made)
+        {
             entry.list = Some(Arc::new(list));
         }
         while self.bytes() > MAX_BYTES && self.drop_oldest(place) {}
@@ -230,7 +233,11 @@ fn fetch(place: &Place, resolver: &Resolver) -> Result<List, String> {
     let authority = uri.authority().map_or(host, |authority| authority.as_str());
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let body = get(&socket, authority, target, plan.deadline)?;
-    List::read(&body).ok_or_else(|| "what came is no revocation list in DER".to_owned())
+    let list = List::read(&body).map_err(|why| format!("what came {why}"))?;
+    match list.is_named(&place.issuer) && list.is_by(&place.issuer) {
+        true => Ok(list),
+        false => Err("the issuer of the certificate did not sign what came".to_owned()),
+    }
 }
 
 /// The rules of captured hosts: a certificate must not lead us into the owner's network.
@@ -249,8 +256,8 @@ fn addresses(name: &str, plan: &Plan, resolver: &Resolver) -> Result<Vec<IpAddr>
 
 /// Gets a body of at most [`MAX_LIST`] bytes.
 ///
-/// HTTP/1.0, to which no server answers in chunks. Where the body ends matters little: the list
-/// says itself how long it is, and is signed.
+/// HTTP/1.0, to which no server answers in chunks. The list says itself how long it is, so that a
+/// server that does not close the connection costs no time. Redirects are not followed.
 fn get(
     mut socket: &TcpStream,
     host: &str,
@@ -282,6 +289,9 @@ fn get(
             Err(error) => return Err(failed(error)),
         };
         response.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        if is_complete(&response) {
+            break;
+        }
         if response.len() > MAX_LIST + MAX_HEAD {
             return Err("it is longer than 2 MiB".to_owned());
         }
@@ -289,30 +299,77 @@ fn get(
     body(response)
 }
 
+/// Returns where the body begins.
+fn body_start(response: &[u8]) -> Option<usize> {
+    let mut head = response.windows(4).take(MAX_HEAD);
+    head.position(|at| at == b"\r\n\r\n").map(|at| at + 4)
+}
+
+fn is_ok(response: &[u8]) -> bool {
+    [b"HTTP/1.0 200", b"HTTP/1.1 200"]
+        .iter()
+        .any(|line| response.starts_with(*line))
+}
+
+/// Returns whether what follows would change nothing.
+fn is_complete(response: &[u8]) -> bool {
+    let Some(start) = body_start(response) else {
+        return response.len() > MAX_HEAD + 4;
+    };
+    let body = response.get(start..).unwrap_or_default();
+    !is_ok(response) || list::whole(body).is_some()
+}
+
 fn body(mut response: Vec<u8>) -> Result<Vec<u8>, String> {
-    let head = response.windows(4).take(MAX_HEAD);
-    let end = head.into_iter().position(|at| at == b"\r\n\r\n");
-    let end = end.ok_or("the answer is not HTTP")?;
-    let body = response.split_off(end + 4);
-    let status = response.get(..12).unwrap_or_default();
-    match status {
-        b"HTTP/1.0 200" | b"HTTP/1.1 200" => Ok(body),
-        other => Err(match String::from_utf8_lossy(other).split_once(' ') {
-            Some((version, status)) if version.starts_with("HTTP/1.") => format!("status {status}"),
+    let start = body_start(&response).ok_or("the answer is not HTTP")?;
+    if !is_ok(&response) {
+        let digits = response.get(9..12).unwrap_or_default();
+        let status = std::str::from_utf8(digits).unwrap_or_default();
+        return Err(match response.starts_with(b"HTTP/1.") {
+            true if status.bytes().all(|digit| digit.is_ascii_digit()) => {
+                format!("status {status}")
+            }
             _ => "the answer is not HTTP".to_owned(),
-        }),
+        });
     }
+    let body = response.split_off(start);
+    Ok(list::whole(&body).map(<[u8]>::to_vec).unwrap_or(body))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::http::support::certificates::Authority;
+    use crate::io::tls::list::Issuer;
+
+    #[test]
+    fn an_older_list_does_not_take_the_place_of_a_newer_one() {
+        let us = Authority::new("test");
+        let place = Place {
+            url: "http://a.example/list".to_owned(),
+            issuer: Issuer {
+                name: Vec::new(),
+                key: Vec::new(),
+            },
+            private_addresses: false,
+        };
+        let mut state = State::default();
+        for (year, kept) in [(2023, 2023), (2022, 2023), (2024, 2024), (2023, 2024)] {
+            let made = |year| List::read(&us.list_made_in(year, &[])).unwrap();
+            state.settle(&place, Ok(made(year)));
+            state.settle(&place, Err("not there".to_owned()));
+            let list = state.shelf[&place].list.as_ref().unwrap();
+            assert_eq!(list.made, made(kept).made, "{year}");
+        }
+    }
 
     #[test]
     fn a_response_is_taken_apart() {
         for (response, expected) in [
             ("HTTP/1.1 200 OK\r\na: b\r\n\r\nbody", Ok("body")),
             ("HTTP/1.0 200 OK\r\n\r\n", Ok("")),
+            ("HTTP/1.0 200 OK\r\n\r\n0\x01ab", Ok("0\x01a")),
+            ("HTTP/1.1 \x1b[m OK\r\n\r\n", Err("the answer is not HTTP")),
             ("HTTP/1.1 404 Not Found\r\n\r\nbody", Err("status 404")),
             ("HTTP/1.1 200 OK\r\na: b\r\n", Err("the answer is not HTTP")),
             ("SSH-2.0-x\r\n\r\n", Err("the answer is not HTTP")),

@@ -64,7 +64,7 @@ pub(crate) struct Certificate {
     signed: Signed,
 }
 
-/// The parts of a certificate that its signature is about.
+/// The parts of a certificate or revocation list that its signature is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Signed {
     message: Vec<u8>,
@@ -73,7 +73,7 @@ struct Signed {
 }
 
 impl Signed {
-    /// Takes a certificate apart (RFC 5280 §4.1).
+    /// Takes a certificate or list apart (RFC 5280 §4.1, §5.1).
     fn read(der: &[u8]) -> Option<Self> {
         let message = element(element(der)?.contents)?;
         let algorithm = element(message.rest)?;
@@ -194,6 +194,20 @@ impl Certificate {
     pub(crate) fn is_self_signed(&self) -> bool {
         self.self_issued && self.is_signed_by(self) != Some(false)
     }
+}
+
+/// Returns whether a certificate or revocation list is signed with a key, DER without the outer
+/// tag; `None` if that can't be verified.
+pub(super) fn is_signed_by(der: &[u8], key: &[u8]) -> Option<bool> {
+    Signed::read(der)?.is_by(key)
+}
+
+/// Returns whether the key of a certificate may sign revocation lists by its key usage.
+pub(super) fn may_sign_lists(der: &[u8]) -> bool {
+    CertificateInner::<Raw>::from_der(der).is_ok_and(|certificate| {
+        let key_usage = extensions::extension(&certificate, extensions::KEY_USAGE).map(contents);
+        key_usage.is_none_or(|bits| bits.get(1).is_some_and(|first| first & 0x02 != 0))
+    })
 }
 
 /// Returns the pin of a public key with its algorithm, in DER (RFC 7469 §2.4).

@@ -1,24 +1,29 @@
-//! Certificate revocation lists (RFC 5280 §5) as bytes with a date: whose they are, and until when
+//! Certificate revocation lists (RFC 5280 §5): whose they are, what they are about, and until when
 //! they are good.
 //!
-//! What is on a list, and whether its issuer signed it, is for WebPKI to judge.
+//! WebPKI takes lists apart and finds certificates on them. Which list is asked is decided here
+//! and in [`revocation`](super::revocation): WebPKI asks the first that has the issuer's name, and
+//! calls it an error if that one is not signed by the issuer, whatever the others say.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
+use webpki::{BorrowedCertRevocationList, Cert, CertRevocationList};
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::CrlDistributionPoints;
+use x509_cert::ext::pkix::crl::IssuingDistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::time::Time;
 
-use crate::io::tls::certificate::Certificate;
+use crate::io::tls::certificate;
 use crate::io::tls::der::{Element, element};
 use crate::io::tls::roots;
 
-/// Longest list, in bytes. Once read it takes some five times that.
+/// Longest list, in bytes.
 pub(crate) const MAX_LIST: usize = 2 << 20;
 /// Longest URL of a list that is followed.
 const LONGEST_URL: usize = 1024;
@@ -27,46 +32,159 @@ const INTEGER: u8 = 0x02;
 /// UTCTime and GeneralizedTime.
 const TIMES: [u8; 2] = [0x17, 0x18];
 
+/// Who issues certificates and the list of those it revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Issuer {
+    /// Its name, DER without the outer tag.
+    pub(crate) name: Vec<u8>,
+    /// Its key with the algorithm, DER without the outer tag.
+    pub(crate) key: Vec<u8>,
+}
+
 /// One list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct List {
     der: Vec<u8>,
     /// The issuer's name, DER without the outer tag.
     issuer: Vec<u8>,
+    /// Which of the issuer's certificates it is about; `None` if it is about all.
+    scope: Option<Scope>,
     /// When it was made, seconds since 1970.
-    made: u64,
+    pub(crate) made: u64,
     /// When the next one is due, seconds since 1970.
     pub(crate) next_update: u64,
+    /// The key of which it is known that it signed this: looking takes long for a long list.
+    signer: Mutex<Option<Vec<u8>>>,
+}
+
+/// What an issuing distribution point says (RFC 5280 §5.2.5), as far as WebPKI lets it pass.
+#[derive(Debug)]
+struct Scope {
+    urls: Vec<String>,
+    users_only: bool,
+    issuers_only: bool,
 }
 
 impl List {
-    /// Reads a list in DER; `None` if it is not one, or does not say when the next is due.
-    pub(crate) fn read(der: &[u8]) -> Option<Self> {
-        let body = element(element(der)?.contents)?;
-        let mut field = element(body.contents)?;
-        if field.tag == INTEGER {
-            field = element(field.rest)?;
+    /// Reads a list in DER.
+    ///
+    /// # Errors
+    /// Says what keeps it from being used.
+    pub(crate) fn read(der: &[u8]) -> Result<Self, String> {
+        let crl = BorrowedCertRevocationList::from_der(der).map_err(|why| unusable(&why))?;
+        for entry in &crl {
+            entry.map_err(|why| unusable(&why))?;
         }
-        let issuer = element(field.rest)?;
-        let made = element(issuer.rest)?;
-        let next_update = element(made.rest)?;
-        let list = Self {
-            der: der.to_vec(),
-            issuer: issuer.contents.to_vec(),
-            made: seconds(&made)?,
-            next_update: seconds(&next_update)?,
+        let crl = CertRevocationList::from(crl);
+        let scope = match crl.issuing_distribution_point() {
+            Some(point) => {
+                Some(Scope::read(point).ok_or_else(|| unusable(&webpki::Error::BadDer))?)
+            }
+            None => None,
         };
-        Some(list)
+        let (made, next_update) = times(der).ok_or_else(|| unusable(&webpki::Error::BadDer))?;
+        Ok(Self {
+            der: der.to_vec(),
+            issuer: crl.issuer().to_vec(),
+            scope,
+            made,
+            next_update,
+            signer: Mutex::default(),
+        })
     }
 
-    /// Returns whether one of the certificates was issued by whoever made the list.
-    pub(super) fn is_about(&self, chain: &[Certificate]) -> bool {
-        chain.iter().any(|one| one.names_anchor(&self.issuer))
+    /// Returns whether it has the name of this issuer.
+    pub(crate) fn is_named(&self, issuer: &Issuer) -> bool {
+        self.issuer == issuer.name
+    }
+
+    /// Returns whether this issuer signed it.
+    pub(crate) fn is_by(&self, issuer: &Issuer) -> bool {
+        let mut signer = self.signer.lock().unwrap_or_else(PoisonError::into_inner);
+        if signer.as_ref() == Some(&issuer.key) {
+            return true;
+        }
+        let signed = certificate::is_signed_by(&self.der, &issuer.key) == Some(true);
+        if signed {
+            *signer = Some(issuer.key.clone());
+        }
+        signed
+    }
+
+    /// Returns whether a certificate of its issuer is among those it is about.
+    pub(super) fn is_about(&self, certificate: &Cert<'_>, is_issuer: bool) -> bool {
+        let Some(scope) = &self.scope else {
+            return true;
+        };
+        if (scope.users_only && is_issuer) || (scope.issuers_only && !is_issuer) {
+            return false;
+        }
+        urls_in(&certificate.der())
+            .is_none_or(|urls| urls.iter().any(|url| scope.urls.contains(url)))
+    }
+
+    /// Returns whether a certificate of its issuer is on it.
+    pub(super) fn names(&self, certificate: &Cert<'_>) -> bool {
+        let Ok(crl) = BorrowedCertRevocationList::from_der(&self.der) else {
+            return true;
+        };
+        let found = CertRevocationList::from(crl);
+        // All of it was read once, so that there is no error left.
+        !matches!(found.find_serial(certificate.serial()), Ok(None))
     }
 
     /// Returns how many bytes it has.
     pub(crate) const fn size(&self) -> usize {
         self.der.len()
+    }
+}
+
+/// Returns the list that these bytes begin with; `None` while its end is missing.
+pub(crate) fn whole(bytes: &[u8]) -> Option<&[u8]> {
+    element(bytes).map(|list| list.whole)
+}
+
+fn unusable(why: &webpki::Error) -> String {
+    match why {
+        webpki::Error::UnsupportedDeltaCrl => {
+            "is a delta list, which can not be used; name the complete one".to_owned()
+        }
+        webpki::Error::UnsupportedIndirectCrl => {
+            "is an indirect list, which can not be used; name one of the issuer itself".to_owned()
+        }
+        webpki::Error::UnsupportedCriticalExtension
+        | webpki::Error::UnsupportedCrlIssuingDistributionPoint
+        | webpki::Error::UnsupportedRevocationReasonsPartitioning
+        | webpki::Error::UnsupportedCrlVersion => {
+            "is a kind of revocation list that can not be used; name a complete one, version 2, of \
+             all reasons"
+                .to_owned()
+        }
+        _ => "holds no revocation list; expected DER, or PEM with BEGIN X509 CRL".to_owned(),
+    }
+}
+
+/// Returns when a list was made and when the next is due, seconds since 1970.
+fn times(der: &[u8]) -> Option<(u64, u64)> {
+    let body = element(element(der)?.contents)?;
+    let mut field = element(body.contents)?;
+    if field.tag == INTEGER {
+        field = element(field.rest)?;
+    }
+    let issuer = element(field.rest)?;
+    let made = element(issuer.rest)?;
+    let next_update = element(made.rest)?;
+    Some((seconds(&made)?, seconds(&next_update)?))
+}
+
+impl Scope {
+    fn read(der: &[u8]) -> Option<Self> {
+        let point = IssuingDistributionPoint::from_der(der).ok()?;
+        Some(Self {
+            urls: urls(point.distribution_point.as_ref()).collect(),
+            users_only: point.only_contains_user_certs,
+            issuers_only: point.only_contains_ca_certs,
+        })
     }
 }
 
@@ -77,36 +195,38 @@ pub(super) fn seconds(time: &Element<'_>) -> Option<u64> {
     Some(since.as_secs())
 }
 
-/// Returns the first place over plain HTTP where a certificate says that its issuer's revocation
-/// list is (RFC 5280 §4.2.1.13).
-pub(super) fn url_in(der: &[u8]) -> Option<String> {
-    let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
-    let body = certificate.tbs_certificate();
-    let (_, CrlDistributionPoints(points)) = body.get_extension().ok()??;
-    let names = points
-        .iter()
-        .filter_map(|point| match &point.distribution_point {
-            Some(DistributionPointName::FullName(names)) => Some(names),
-            _ => None,
-        });
-    names.flatten().find_map(|name| match name {
-        GeneralName::UniformResourceIdentifier(url) => {
-            let url = url.as_str();
-            let plain = url.get(..7)?.eq_ignore_ascii_case("http://");
-            (plain && url.len() <= LONGEST_URL).then(|| url.to_owned())
-        }
+fn urls(point: Option<&DistributionPointName>) -> impl Iterator<Item = String> {
+    let names = match point {
+        Some(DistributionPointName::FullName(names)) => names.as_slice(),
+        _ => &[],
+    };
+    names.iter().filter_map(|name| match name {
+        GeneralName::UniformResourceIdentifier(url) => Some(url.as_str().to_owned()),
         _ => None,
     })
 }
 
-/// Returns the lists for WebPKI, which asks the first that fits: the newest.
-pub(super) fn in_order<'l>(
-    lists: impl Iterator<Item = &'l List>,
-) -> Vec<CertificateRevocationListDer<'static>> {
-    let mut lists: Vec<&List> = lists.collect();
-    lists.sort_by_key(|list| std::cmp::Reverse((list.made, list.next_update)));
-    let ders = lists.into_iter().map(|list| list.der.clone().into());
-    ders.collect()
+/// Returns where a certificate says that its issuer's list is (RFC 5280 §4.2.1.13); `None` if it
+/// doesn't say. Lists of other issuers or of some reasons are left out.
+fn urls_in(der: &[u8]) -> Option<Vec<String>> {
+    let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
+    let body = certificate.tbs_certificate();
+    let (_, CrlDistributionPoints(points)) = body.get_extension().ok()??;
+    let whole = points
+        .iter()
+        .filter(|point| point.crl_issuer.is_none() && point.reasons.is_none());
+    let found = whole.flat_map(|point| urls(point.distribution_point.as_ref()));
+    Some(found.collect())
+}
+
+/// Returns the first place over plain HTTP where a certificate says that its issuer's list is.
+pub(super) fn url_in(der: &[u8]) -> Option<String> {
+    urls_in(der)?.into_iter().find(|url| {
+        let plain = url.get(..7);
+        plain.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+            && url.len() <= LONGEST_URL
+            && url.bytes().all(|byte| byte.is_ascii_graphic())
+    })
 }
 
 /// Reads the lists of files: one in DER, or any number in PEM.
@@ -125,11 +245,7 @@ fn read_file(file: &Path) -> Result<Vec<List>, String> {
     let (bytes, shown) = (roots::read("crl", file)?, file.display());
     let too_long = |bytes: &[u8]| bytes.len() > MAX_LIST;
     let limit = || format!("crl file `{shown}`: a list is longer than 2 MiB; name a smaller one");
-    let malformed = || {
-        format!(
-            "crl file `{shown}` holds no revocation list; expected DER, or PEM with BEGIN X509 CRL"
-        )
-    };
+    let malformed = || format!("crl file `{shown}` {}", unusable(&webpki::Error::BadDer));
     let ders: Vec<Vec<u8>> = match bytes.first() {
         Some(0x30) => vec![bytes],
         _ => CertificateRevocationListDer::pem_slice_iter(&bytes)
@@ -143,6 +259,6 @@ fn read_file(file: &Path) -> Result<Vec<List>, String> {
         return Err(limit());
     }
     ders.iter()
-        .map(|der| List::read(der).ok_or_else(malformed))
+        .map(|der| List::read(der).map_err(|why| format!("crl file `{shown}` {why}")))
         .collect()
 }

@@ -1,21 +1,18 @@
 //! Pinned keys: whether a server's chain holds one, beside roots or instead of them.
 //!
 //! A pin beside roots counts only for a certificate of the path that was verified: a server can
-//! add to its chain whatever it likes. WebPKI does not tell the path, so it is asked whether there
-//! is one that ends at a pinned certificate.
+//! add to its chain whatever it likes.
 
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error, OtherError, RootCertStore};
+use rustls::{CertificateError, Error, OtherError};
+use webpki::VerifiedPath;
 
 use crate::core::endpoint::{Pin, Unchecked};
 use crate::io::tls::certificate::{self, Certificate};
-use crate::io::tls::der;
 
 /// No key of the chain is a pinned one.
 #[derive(Debug)]
@@ -40,39 +37,26 @@ impl PinMismatch {
     }
 }
 
-/// Checks a chain that WebPKI has accepted for a pinned key: the leaf's, or that of a certificate
-/// or root that a path from the leaf leads to.
-pub(super) fn check_path(
-    pins: &[Pin],
-    roots: &RootCertStore,
-    (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
-    now: UnixTime,
-    provider: &CryptoProvider,
-) -> Result<(), Error> {
-    let read = Certificate::read(leaf).ok_or(CertificateError::BadEncoding)?;
-    if pins.is_empty() || pins.contains(&read.pin) {
+/// Checks a server's own certificate for a pinned key; any will do without pins.
+pub(super) fn check_leaf(pins: &[Pin], leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    if pins.is_empty() {
         return Ok(());
     }
-    let mut ends = RootCertStore::empty();
-    let pinned = |root: &&TrustAnchor<'static>| {
-        let key = der::sequence(&root.subject_public_key_info);
-        pins.contains(&certificate::pin(&key))
-    };
-    ends.roots
-        .extend(roots.roots.iter().filter(pinned).cloned());
-    for one in intermediates {
-        if Certificate::read(one).is_some_and(|one| pins.contains(&one.pin)) {
-            ends.add(one.clone().into_owned())?;
-        }
+    let read = Certificate::read(leaf).ok_or(CertificateError::BadEncoding)?;
+    match pins.contains(&read.pin) {
+        true => Ok(()),
+        false => Err(PinMismatch::of(&read)),
     }
-    let path = verify_server_cert_signed_by_trust_anchor(
-        &ParsedCertificate::try_from(leaf)?,
-        &ends,
-        intermediates,
-        now,
-        provider.signature_verification_algorithms.all,
-    );
-    path.map_err(|_| PinMismatch::of(&read))
+}
+
+/// Returns whether an issuer or the root of a path has a pinned key.
+pub(super) fn is_above(pins: &[Pin], path: &VerifiedPath<'_>) -> bool {
+    let root = webpki::spki_for_anchor(path.anchor());
+    let issuers = path.intermediate_certificates();
+    let mut keys = issuers
+        .map(|issuer| issuer.subject_public_key_info())
+        .chain(std::iter::once(root));
+    keys.any(|key| pins.contains(&certificate::pin(&key)))
 }
 
 /// Checks a certificate for which nothing but a pin vouches: its key, then dates and name.

@@ -1,119 +1,53 @@
-//! Whether certificates of a chain are revoked, as far as revocation lists tell.
+//! Whether a certificate of a verified path is revoked, as far as revocation lists tell.
 //!
-//! WebPKI looks certificates up and verifies the lists; here is decided which lists it gets, and
-//! what becomes of a chain that they say nothing about.
+//! A list counts for a certificate if its issuer on the path signed it, each list and each
+//! certificate for itself: neither what else a server sends nor a list that somebody else made can
+//! take away from what the others say.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::pki_types::UnixTime;
+use rustls::{CertRevocationListError, CertificateError, Error};
+use webpki::{Cert, VerifiedPath};
 
 use crate::core::endpoint::{Lists, Revocation, Trust};
 use crate::io::clock;
-use crate::io::tls::certificate::Certificate;
-use crate::io::tls::list::{self, List};
+use crate::io::tls::certificate;
+use crate::io::tls::der::contents;
+use crate::io::tls::list::{self, Issuer, List};
 
-/// What a chain is judged by, for one endpoint.
+/// What paths are judged by, for one endpoint.
 #[derive(Debug)]
 pub(super) struct Judge {
-    /// Without any list.
-    plain: Arc<WebPkiServerVerifier>,
-    /// With lists, if revocation is looked at.
-    informed: Option<Informed>,
-}
-
-/// What a server shows: its name, its chain, and when.
-pub(super) struct Presented<'p> {
-    pub(super) leaf: &'p CertificateDer<'p>,
-    pub(super) intermediates: &'p [CertificateDer<'p>],
-    pub(super) server: &'p ServerName<'p>,
-    pub(super) ocsp: &'p [u8],
-    pub(super) now: UnixTime,
-    /// When the handshake has to be over; `None` outside of one.
-    pub(super) deadline: Option<Instant>,
-}
-
-impl Judge {
-    /// Reads what `trust` names.
-    ///
-    /// # Errors
-    /// Says so if there are no roots, or names a list that cannot be used.
-    pub(super) fn new(
-        trust: &Trust,
-        roots: &Arc<RootCertStore>,
-        provider: &Arc<CryptoProvider>,
-        library: Option<&Arc<dyn Library>>,
-    ) -> Result<Self, String> {
-        let policy = trust.revocation;
-        let source = match (policy, &trust.lists) {
-            (Revocation::Off, _) | (_, Lists::None) => None,
-            (_, Lists::Files(files)) => {
-                let lists: Vec<_> = list::read_files(files)?.into_iter().map(Arc::new).collect();
-                let of = lists.iter().map(AsRef::as_ref);
-                Some(Source::Files(build(policy, of, roots, provider)?, lists))
-            }
-            (_, Lists::Fetch { private_addresses }) => Some(Source::Fetch(Fetching {
-                library: library.cloned(),
-                private_addresses: *private_addresses,
-                policy,
-                roots: Arc::clone(roots),
-                provider: Arc::clone(provider),
-                made: Mutex::default(),
-            })),
-        };
-        Ok(Self {
-            plain: build(Revocation::Off, std::iter::empty(), roots, provider)?,
-            informed: source.map(|source| Informed {
-                required: policy == Revocation::Require,
-                source,
-            }),
-        })
-    }
-
-    /// Judges a chain; returns until when the verdict holds, if a list limits it, in seconds since
-    /// 1970.
-    pub(super) fn judge(&self, presented: &Presented<'_>) -> Result<Option<u64>, Error> {
-        match &self.informed {
-            None => presented.to(&self.plain).map(|()| None),
-            Some(informed) => informed.judge(&self.plain, presented),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Informed {
     required: bool,
     source: Source,
 }
 
 #[derive(Debug)]
 enum Source {
-    Files(Arc<WebPkiServerVerifier>, Vec<Arc<List>>),
+    Files(Vec<Arc<List>>),
     Fetch(Fetching),
 }
 
-/// A place where a revocation list may be had.
+/// A place where a revocation list may be had, and whose it has to be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
-    /// `http://…`
+    /// `http://…`, of printable characters alone.
     pub(crate) url: String,
+    /// Who has to have signed what is there.
+    pub(crate) issuer: Issuer,
     /// Whether private, loopback and link-local addresses may be connected to for it.
     pub(crate) private_addresses: bool,
 }
 
 /// Where lists are fetched and kept.
 pub(crate) trait Library: Send + Sync + fmt::Debug {
-    /// Returns the lists of these places that can be had until `deadline`; some may be out of
-    /// date.
-    fn lists(&self, places: &[Place], deadline: Instant) -> Vec<Arc<List>>;
-
-    /// Forgets the lists of these places: one of them is not what it says.
-    fn reject(&self, places: &[Place]);
+    /// Returns the lists of these places that can be had until `deadline`, each signed by its
+    /// issuer; some may be out of date. `endpoint` tells apart for whom they are fetched.
+    fn lists(&self, endpoint: usize, places: &[Place], deadline: Instant) -> Vec<Arc<List>>;
 }
 
 /// Lists that certificates name.
@@ -121,211 +55,279 @@ pub(crate) trait Library: Send + Sync + fmt::Debug {
 struct Fetching {
     library: Option<Arc<dyn Library>>,
     private_addresses: bool,
-    policy: Revocation,
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-    /// What was made of the last lists: reading them takes more than the rest of a handshake.
-    made: Mutex<Option<Made>>,
+    /// Differs for each endpoint.
+    endpoint: usize,
 }
-
-/// Lists, and what judges by them.
-type Made = (Vec<Arc<List>>, Arc<WebPkiServerVerifier>);
 
 /// How long a verdict holds that had to do without a list.
 const WITHOUT_LIST: u64 = 300;
 
-impl Informed {
-    fn judge(
-        &self,
-        plain: &WebPkiServerVerifier,
-        presented: &Presented<'_>,
-    ) -> Result<Option<u64>, Error> {
-        match &self.source {
-            Source::Files(webpki, lists) => {
-                let verdict = self.ask(webpki, plain, presented)?;
-                Ok(match (verdict, self.required) {
-                    (Told::ByLists, true) => presented.until(lists),
-                    (Told::ByLists | Told::Without, _) => None,
-                })
+impl Judge {
+    /// Reads what `trust` names; `None` if nobody is to look for revoked certificates.
+    ///
+    /// # Errors
+    /// Names a list that cannot be used.
+    pub(super) fn new(
+        trust: &Trust,
+        library: Option<&Arc<dyn Library>>,
+    ) -> Result<Option<Self>, String> {
+        static ENDPOINTS: AtomicUsize = AtomicUsize::new(0);
+        let source = match (trust.revocation, &trust.lists) {
+            (Revocation::Off, _) | (_, Lists::None) => return Ok(None),
+            (_, Lists::Files(files)) => {
+                Source::Files(list::read_files(files)?.into_iter().map(Arc::new).collect())
             }
-            Source::Fetch(fetching) => self.judge_fetched(fetching, plain, presented),
-        }
-    }
-
-    /// Places are asked for only if the chain is good otherwise: nobody else is to send us there.
-    fn judge_fetched(
-        &self,
-        fetching: &Fetching,
-        plain: &WebPkiServerVerifier,
-        presented: &Presented<'_>,
-    ) -> Result<Option<u64>, Error> {
-        let first = presented.to(plain);
-        if !matches!(
-            first,
-            Ok(())
-                | Err(Error::InvalidCertificate(
-                    CertificateError::NotValidForName
-                        | CertificateError::NotValidForNameContext { .. }
-                ))
-        ) {
-            return first.map(|()| None);
-        }
-        let places = presented.places(fetching.private_addresses);
-        let lists = fetching.lists(&places, presented.deadline);
-        let until = Some(presented.now.as_secs().saturating_add(WITHOUT_LIST));
-        let Some(webpki) = fetching.webpki(&lists) else {
-            return match self.required {
-                true => Err(CertificateError::UnknownRevocationStatus.into()),
-                false => first.map(|()| until),
-            };
+            (_, Lists::Fetch { private_addresses }) => Source::Fetch(Fetching {
+                library: library.cloned(),
+                private_addresses: *private_addresses,
+                endpoint: ENDPOINTS.fetch_add(1, Ordering::Relaxed),
+            }),
         };
-        match self.ask(&webpki, plain, presented) {
-            Ok(Told::ByLists) => Ok(presented.until(&lists).or(until)),
-            Ok(Told::Without) => {
-                fetching.reject(&places);
-                Ok(until)
-            }
-            Err(error) => {
-                if matches!(error, Error::InvalidCertRevocationList(_)) {
-                    fetching.reject(&places);
-                }
-                Err(error)
-            }
-        }
+        Ok(Some(Self {
+            required: trust.revocation == Revocation::Require,
+            source,
+        }))
     }
 
-    fn ask(
+    /// Whether judging may lead to somebody else's server.
+    pub(super) const fn fetches(&self) -> bool {
+        matches!(self.source, Source::Fetch(_))
+    }
+
+    /// Judges a path; returns until when the verdict holds, if a list limits it, in seconds since
+    /// 1970. Outside of a handshake, without `deadline`, nothing is fetched.
+    pub(super) fn judge(
         &self,
-        webpki: &WebPkiServerVerifier,
-        plain: &WebPkiServerVerifier,
-        presented: &Presented<'_>,
-    ) -> Result<Told, Error> {
-        match presented.to(webpki) {
-            // A list that its issuer did not sign says nothing.
-            Err(Error::InvalidCertRevocationList(_)) if !self.required => {
-                presented.to(plain).map(|()| Told::Without)
-            }
-            verdict => verdict.map(|()| Told::ByLists),
+        path: &VerifiedPath<'_>,
+        now: UnixTime,
+        deadline: Option<Instant>,
+    ) -> Result<Option<u64>, Error> {
+        let links = links(path);
+        let lists = match &self.source {
+            Source::Files(lists) => lists.clone(),
+            Source::Fetch(fetching) => fetching.lists(&links, deadline),
+        };
+        let found: Vec<_> = links.iter().map(|link| link.look_up(&lists, now)).collect();
+        if found.iter().any(|status| matches!(status, Status::Revoked)) {
+            return Err(CertificateError::Revoked.into());
         }
+        let (mut until, mut all) = (u64::MAX, true);
+        for status in found {
+            match status {
+                Status::Good(end) => until = until.min(end),
+                Status::Unknown(why) if self.required => return Err(why),
+                Status::Unknown(_) | Status::Revoked => all = false,
+            }
+        }
+        Ok(match (&self.source, all) {
+            (Source::Files(_), _) if !self.required => None,
+            (_, true) => Some(until),
+            (_, false) => Some(until.min(now.as_secs().saturating_add(WITHOUT_LIST))),
+        })
     }
-}
-
-/// What an accepted chain was judged by.
-enum Told {
-    ByLists,
-    Without,
 }
 
 impl Fetching {
-    fn lists(&self, places: &[Place], deadline: Option<Instant>) -> Vec<Arc<List>> {
+    fn lists(&self, links: &[Link<'_>], deadline: Option<Instant>) -> Vec<Arc<List>> {
         let (Some(library), Some(deadline)) = (&self.library, deadline) else {
             return Vec::new();
         };
+        let places: Vec<_> = links.iter().filter_map(|link| self.place(link)).collect();
         // Half of the time is left for the rest of the exchange.
         let now = clock::now();
         let half = deadline.saturating_duration_since(now) / 2;
-        library.lists(places, now + half)
+        library.lists(self.endpoint, &places, now + half)
     }
 
-    fn reject(&self, places: &[Place]) {
-        if let Some(library) = &self.library {
-            library.reject(places);
-        }
+    fn place(&self, link: &Link<'_>) -> Option<Place> {
+        Some(Place {
+            url: list::url_in(&link.certificate.der())?,
+            issuer: link.issuer.clone(),
+            private_addresses: self.private_addresses,
+        })
     }
+}
 
-    /// Returns what judges by these lists; `None` without any that can be read.
-    fn webpki(&self, lists: &[Arc<List>]) -> Option<Arc<WebPkiServerVerifier>> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, webpki)) = &*made
-            && of.len() == lists.len()
-            && of
-                .iter()
-                .zip(lists)
-                .all(|(one, other)| Arc::ptr_eq(one, other))
-        {
-            return Some(Arc::clone(webpki));
-        }
-        let build = |lists: &[&List]| {
-            let built = build(
-                self.policy,
-                lists.iter().copied(),
-                &self.roots,
-                &self.provider,
-            );
-            built.ok().filter(|_| !lists.is_empty())
+/// A certificate of a path with its issuer.
+struct Link<'p> {
+    certificate: &'p Cert<'p>,
+    /// Whether it issued another one of the path.
+    is_issuer: bool,
+    issuer: Issuer,
+    /// Whether the issuer's key may sign lists.
+    may_sign_lists: bool,
+}
+
+fn links<'p>(path: &'p VerifiedPath<'p>) -> Vec<Link<'p>> {
+    let leaf: &Cert<'p> = path.end_entity();
+    let certificates = || std::iter::once(leaf).chain(path.intermediate_certificates());
+    let issuers = path.intermediate_certificates().map(|one| {
+        let key = contents(&one.subject_public_key_info()).to_vec();
+        (key, certificate::may_sign_lists(&one.der()))
+    });
+    // Of a root nothing is known but name and key.
+    let root = (path.anchor().subject_public_key_info.to_vec(), true);
+    let issuers = issuers.chain(std::iter::once(root));
+    let links = certificates().zip(issuers).enumerate();
+    links
+        .map(|(at, (certificate, (key, may_sign_lists)))| Link {
+            certificate,
+            is_issuer: at > 0,
+            issuer: Issuer {
+                name: certificate.issuer().to_vec(),
+                key,
+            },
+            may_sign_lists,
+        })
+        .collect()
+}
+
+/// What lists say of a certificate.
+enum Status {
+    /// Not on its issuer's list, of which the next is due then, in seconds since 1970.
+    Good(u64),
+    Revoked,
+    Unknown(Error),
+}
+
+impl Link<'_> {
+    /// Asks the newest of the lists that the issuer signed. One that is out of date still says
+    /// what was revoked.
+    fn look_up(&self, lists: &[Arc<List>], now: UnixTime) -> Status {
+        let named = lists.iter().filter(|list| {
+            list.is_named(&self.issuer) && list.is_about(self.certificate, self.is_issuer)
+        });
+        let (good, forged): (Vec<&Arc<List>>, Vec<_>) =
+            named.partition(|list| list.is_by(&self.issuer));
+        let newest = good
+            .into_iter()
+            .max_by_key(|list| (list.made, list.next_update));
+        let Some(newest) = newest else {
+            return Status::Unknown(match forged.is_empty() {
+                true => CertificateError::UnknownRevocationStatus.into(),
+                false => CertRevocationListError::BadSignature.into(),
+            });
         };
-        let all: Vec<&List> = lists.iter().map(AsRef::as_ref).collect();
-        let webpki = build(&all).or_else(|| {
-            // One that can not be read must not hide what the others say.
-            let good = all.iter().filter(|list| build(&[list]).is_some());
-            build(&good.copied().collect::<Vec<_>>())
-        })?;
-        *made = Some((lists.to_vec(), Arc::clone(&webpki)));
-        Some(webpki)
-    }
-}
-
-fn build<'l>(
-    policy: Revocation,
-    lists: impl Iterator<Item = &'l List>,
-    roots: &Arc<RootCertStore>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, String> {
-    let builder =
-        WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
-            .with_crls(list::in_order(lists));
-    let builder = match policy {
-        Revocation::Require => builder.enforce_revocation_expiration(),
-        Revocation::Off | Revocation::Check => builder.allow_unknown_revocation_status(),
-    };
-    builder.build().map_err(|error| error.to_string())
-}
-
-impl Presented<'_> {
-    fn to(&self, webpki: &WebPkiServerVerifier) -> Result<(), Error> {
-        webpki
-            .verify_server_cert(
-                self.leaf,
-                self.intermediates,
-                self.server,
-                self.ocsp,
-                self.now,
-            )
-            .map(drop)
-    }
-
-    /// Returns when the first of the lists about the chain is due, in seconds since 1970.
-    fn until(&self, lists: &[Arc<List>]) -> Option<u64> {
-        let chain: Vec<_> = self
-            .ders()
-            .filter_map(|one| Certificate::read(one))
-            .collect();
-        let lists = lists.iter().filter(|list| list.is_about(&chain));
-        lists
-            .map(|list| list.next_update)
-            .filter(|end| *end >= self.now.as_secs())
-            .min()
-    }
-
-    /// Returns where the certificates of the chain say that lists are, each once.
-    fn places(&self, private_addresses: bool) -> Vec<Place> {
-        let mut places: Vec<Place> = Vec::new();
-        for url in self.ders().filter_map(|one| list::url_in(one)) {
-            let place = Place {
-                url,
-                private_addresses,
-            };
-            if places.len() < MAX_PLACES && !places.contains(&place) {
-                places.push(place);
-            }
+        if newest.names(self.certificate) {
+            return Status::Revoked;
         }
-        places
-    }
-
-    fn ders(&self) -> impl Iterator<Item = &CertificateDer<'_>> {
-        std::iter::once(self.leaf).chain(self.intermediates)
+        if now.as_secs() >= newest.next_update {
+            let next_update = std::time::Duration::from_secs(newest.next_update);
+            let error = CertificateError::ExpiredRevocationListContext {
+                time: now,
+                next_update: UnixTime::since_unix_epoch(next_update),
+            };
+            return Status::Unknown(error.into());
+        }
+        match self.may_sign_lists {
+            true => Status::Good(newest.next_update),
+            false => Status::Unknown(CertRevocationListError::IssuerInvalidForCrl.into()),
+        }
     }
 }
 
-/// Places that one chain may send us to.
-const MAX_PLACES: usize = 4;
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use rustls::crypto::ring::default_provider;
+    use webpki::{EndEntityCert, KeyUsage};
+
+    use super::*;
+    use crate::io::http::support::certificates::{Authority, DAY, Identity};
+
+    /// Has these, wherever they are asked for.
+    #[derive(Debug)]
+    struct Shelf(Vec<Arc<List>>);
+
+    impl Library for Shelf {
+        fn lists(&self, _: usize, _: &[Place], _: Instant) -> Vec<Arc<List>> {
+            self.0.clone()
+        }
+    }
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn judge(
+        us: &Authority,
+        identity: &Identity,
+        lists: &[Vec<u8>],
+        required: bool,
+    ) -> Result<Option<u64>, Error> {
+        let lists = lists.iter().map(|der| Arc::new(List::read(der).unwrap()));
+        let judge = Judge {
+            required,
+            source: Source::Fetch(Fetching {
+                library: Some(Arc::new(Shelf(lists.collect()))),
+                private_addresses: false,
+                endpoint: 0,
+            }),
+        };
+        let anchor = webpki::anchor_from_trusted_cert(us.root()).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+        let verdict = Cell::new(None);
+        let visit = |path: &VerifiedPath<'_>| {
+            verdict.set(Some(judge.judge(path, now, Some(clock::now() + DAY))));
+            Ok(())
+        };
+        EndEntityCert::try_from(&identity.chain[0])
+            .unwrap()
+            .verify_for_usage(
+                default_provider().signature_verification_algorithms.all,
+                &[anchor],
+                &identity.chain[1..],
+                now,
+                KeyUsage::server_auth(),
+                None,
+                Some(&visit),
+            )
+            .unwrap();
+        verdict.take().unwrap()
+    }
+
+    #[test]
+    fn a_verdict_without_a_current_list_for_each_certificate_holds_for_five_minutes() {
+        let us = Authority::new("test");
+        let good = us.good(&["a.example"]);
+        let root = us.list_until(true, NOW + 86_400);
+        let leaves = us.list_until(false, NOW + 3600);
+        let soon = us.list_until(true, NOW + 60);
+        for (lists, until) in [
+            (vec![], 300),
+            (vec![root.clone()], 300),
+            (vec![leaves.clone()], 300),
+            (vec![us.old_list(&[]), root.clone()], 300),
+            (vec![us.forged_list(), root.clone()], 300),
+            (vec![soon], 60),
+            (vec![leaves, root], 3600),
+        ] {
+            let verdict = judge(&us, &good, &lists, false);
+            assert_eq!(verdict, Ok(Some(NOW + until)), "{} lists", lists.len());
+        }
+    }
+
+    #[test]
+    fn a_list_counts_if_the_issuer_signed_it_whatever_stands_beside_it() {
+        let us = Authority::new("test");
+        let (good, bad) = (us.good(&["a.example"]), us.good(&["a.example"]));
+        let leaves = us.list(&[&bad], DAY);
+        let revoked = || Err(CertificateError::Revoked.into());
+        for lists in [
+            vec![leaves.clone()],
+            vec![us.old_list(&[&bad])],
+            vec![us.forged_list(), leaves.clone()],
+            vec![us.forged_root_list(), leaves],
+        ] {
+            for required in [false, true] {
+                assert_eq!(judge(&us, &bad, &lists, required), revoked());
+            }
+            assert!(judge(&us, &good, &lists, false).is_ok());
+            assert!(judge(&us, &good, &lists, true).is_err());
+        }
+        // A newer one may take it back.
+        let lists = [us.list_made_in(2023, &[&bad]), us.list_made_in(2024, &[])];
+        assert!(judge(&us, &bad, &lists, false).is_ok());
+        assert_eq!(judge(&us, &good, &[us.root_list(true)], false), revoked());
+    }
+}

@@ -2,24 +2,27 @@
 //!
 //! WebPKI judges, but for a CA certificate as the server's own: that is accepted where it is
 //! itself one of the roots. What it accepts is looked at once more ([`strict`]), since it passes
-//! over key usages, the size of a server's own key and the dates of roots. Pins come last, or stand in for all the
-//! rest. This keeps the chain for the reports, since rustls forgets one that was refused.
+//! over key usages, the size of a server's own key and the dates of roots. Where there is more to
+//! ask, one path has to answer all of it: a root that is valid now, nothing revoked, a pin. Pins
+//! come last, or stand in for all the rest. This keeps the chain for the reports, since rustls
+//! forgets one that was refused.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::core::endpoint::{Pin, Roots, Trust, Unchecked};
 use crate::io::tls::certificate::Certificate;
 use crate::io::tls::pins;
-use crate::io::tls::revocation::{Judge, Library, Presented};
+use crate::io::tls::revocation::{Judge, Library};
 use crate::io::tls::roots::Trusted;
 use crate::io::tls::strict;
 
@@ -72,7 +75,9 @@ pub(super) fn note_asked(shown: bool) {
 #[derive(Debug)]
 pub(crate) struct Verifier {
     /// `None` where pins stand in for roots.
-    chains: Option<Judge>,
+    chains: Option<Arc<WebPkiServerVerifier>>,
+    /// `None` where nobody looks for revoked certificates.
+    judge: Option<Judge>,
     roots: Arc<Trusted>,
     pins: Vec<Pin>,
     unchecked: Unchecked,
@@ -93,11 +98,14 @@ impl Verifier {
         let chains = match trust.roots {
             Roots::None => None,
             Roots::Bundled | Roots::System | Roots::Files(_) => {
-                Some(Judge::new(trust, roots.store(), &provider, library)?)
+                let (store, provider) = (Arc::clone(roots.store()), Arc::clone(&provider));
+                let builder = WebPkiServerVerifier::builder_with_provider(store, provider);
+                Some(builder.build().map_err(|error| error.to_string())?)
             }
         };
         Ok(Self {
             chains,
+            judge: Judge::new(trust, library)?,
             roots,
             pins: trust.pins.clone(),
             unchecked: trust.unchecked,
@@ -116,54 +124,104 @@ impl Verifier {
             return pins::check_alone(&self.pins, self.unchecked, leaf, server, now);
         };
         let issuers = strict::fit_issuers(intermediates);
-        let presented = Presented {
-            leaf,
-            intermediates: &issuers,
-            server,
-            ocsp,
-            now,
-            deadline: WITNESS.with_borrow(|witness| witness.deadline),
-        };
-        match chains.judge(&presented) {
-            Err(error) if is_ca_as_leaf(&error) => self.judge_root(leaf, server, error)?,
-            verdict => {
-                let until = verdict?;
-                self.check_roots(leaf, &issuers, now)?;
-                // That of the chain's own root would do, but which it is WebPKI does not tell.
+        let verdict = chains.verify_server_cert(leaf, &issuers, server, ocsp, now);
+        let pinned = match verdict {
+            Ok(_) => {
+                let (until, pinned) = self.check_paths(leaf, &issuers, now)?;
+                // That of the path's own root would do; this ends some kept connections early.
                 let root = self.roots.next_end(now.as_secs());
                 let until = until.into_iter().chain(root).min();
                 WITNESS.with_borrow_mut(|witness| witness.until = until);
+                pinned
             }
-        }
+            Err(error) if is_ca_as_leaf(&error) => {
+                self.judge_root(leaf, server, error)?;
+                false
+            }
+            Err(error) => {
+                // Nobody else is asked about a server that is the wrong one anyway.
+                let asks = self.judge.as_ref().is_some_and(|judge| !judge.fetches());
+                if asks && is_wrong_name(&error) {
+                    self.check_paths(leaf, &issuers, now)?;
+                }
+                return Err(error);
+            }
+        };
         strict::check_leaf(leaf)?;
-        let chain = (leaf, issuers.as_slice());
-        pins::check_path(&self.pins, &self.roots, chain, now, &self.provider)
+        match pinned {
+            true => Ok(()),
+            false => pins::check_leaf(&self.pins, leaf),
+        }
     }
 
-    /// Checks that an accepted chain has a way to a root that is valid at this time.
-    fn check_roots(
+    /// Checks that an accepted chain has a path to a root that is valid now on which nothing is
+    /// revoked. Returns until when that holds, and whether an issuer on it is pinned.
+    fn check_paths(
         &self,
         leaf: &CertificateDer<'_>,
         issuers: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), Error> {
-        let Some(valid) = self.roots.valid_at(now.as_secs()) else {
-            return Ok(());
-        };
-        let accepted = self.provider.signature_verification_algorithms.all;
-        let parsed = ParsedCertificate::try_from(leaf)?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &valid, issuers, now, accepted).map_err(
-            |error| {
-                let chain = std::iter::once(leaf).chain(issuers);
-                let chain: Vec<_> = chain.filter_map(|one| Certificate::read(one)).collect();
-                match self.roots.outdated_issuer(&chain, now.as_secs()) {
-                    Some(outdated) => {
-                        CertificateError::Other(OtherError(Arc::new(outdated))).into()
-                    }
-                    None => error,
+    ) -> Result<(Option<u64>, bool), Error> {
+        let valid = self.roots.valid_at(now.as_secs());
+        let leaf_pinned = pins::check_leaf(&self.pins, leaf).is_ok();
+        if valid.is_none() && self.judge.is_none() && leaf_pinned {
+            return Ok((None, true));
+        }
+        let roots = valid.as_ref().unwrap_or(self.roots.store());
+        let (best, tried) = (Cell::new(None), Cell::new(0));
+        let refused: Cell<Option<Error>> = Cell::new(None);
+        let deadline = WITNESS.with_borrow(|witness| witness.deadline);
+        let visit = |path: &VerifiedPath<'_>| {
+            tried.set(tried.get() + 1);
+            let judged = match &self.judge {
+                // Each may take its time.
+                Some(_) if tried.get() > MAX_PATHS => return Err(webpki::Error::UnknownIssuer),
+                Some(judge) => judge.judge(path, now, deadline),
+                None => Ok(None),
+            };
+            match judged {
+                Ok(until) => {
+                    let pinned = leaf_pinned || pins::is_above(&self.pins, path);
+                    best.set(Some((until, pinned)));
+                    pinned.then_some(()).ok_or(webpki::Error::UnknownIssuer)
                 }
-            },
-        )
+                Err(error) => {
+                    refused.set(refused.take().or(Some(error)));
+                    Err(webpki::Error::UnknownIssuer)
+                }
+            }
+        };
+        let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::BadEncoding)?;
+        // What it says beyond what `visit` noted was said of the whole chain before.
+        let _ = parsed.verify_for_usage(
+            self.provider.signature_verification_algorithms.all,
+            &roots.roots,
+            issuers,
+            now,
+            KeyUsage::server_auth(),
+            None,
+            Some(&visit),
+        );
+        match (best.get(), refused.take()) {
+            (Some(best), _) => Ok(best),
+            (None, Some(refusal)) => Err(refusal),
+            (None, None) => Err(self.no_valid_root(leaf, issuers, now)),
+        }
+    }
+
+    /// Says why no path leads to a root that is valid now, though one leads to a root.
+    fn no_valid_root(
+        &self,
+        leaf: &CertificateDer<'_>,
+        issuers: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Error {
+        let chain = std::iter::once(leaf).chain(issuers);
+        let chain: Vec<_> = chain.filter_map(|one| Certificate::read(one)).collect();
+        match self.roots.outdated_issuer(&chain, now.as_secs()) {
+            Some(outdated) => CertificateError::Other(OtherError(Arc::new(outdated))).into(),
+            None => CertificateError::UnknownIssuer.into(),
+        }
     }
 
     /// Judges a CA certificate that the server shows as its own, as `openssl req -x509` makes
@@ -195,6 +253,18 @@ impl Verifier {
         }
         verify_server_name(&ParsedCertificate::try_from(leaf)?, server)
     }
+}
+
+/// Paths of one chain that are judged by lists.
+const MAX_PATHS: usize = 8;
+
+const fn is_wrong_name(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
 }
 
 /// Whether WebPKI has refused a leaf for being a CA. It finds that out after the dates, before
