@@ -3,6 +3,8 @@
 //! A router without a battery shows a time after boot that is plausible and behind: certificates
 //! that are good would not be valid yet, and those that have expired would pass.
 
+use std::time::Instant;
+
 /// A jump back by more than this, in seconds, is one to another time; less is a correction.
 const CORRECTION: u64 = 3600;
 
@@ -15,8 +17,8 @@ pub struct Belief<S> {
     /// The earliest time that can be right, seconds since 1970.
     floor: u64,
     believed: bool,
-    /// The latest time that was believed.
-    latest: Option<u64>,
+    /// The latest time that was believed, and when: time goes on where nobody asks for it.
+    latest: Option<(u64, Instant)>,
     /// The sign that was there when the clock jumped back: it says nothing of the time since.
     spent: Option<S>,
     jumps: usize,
@@ -36,14 +38,20 @@ impl<S: PartialEq> Belief<S> {
         }
     }
 
-    /// Returns whether `now`, what the clock shows in seconds since 1970, is to be believed. `sign`
-    /// is asked for only if it matters.
-    pub fn believes(&mut self, now: u64, sign: impl FnOnce() -> Option<S>) -> bool {
+    /// Returns whether `now`, what the clock shows in seconds since 1970 at the moment `at`, is to
+    /// be believed. `sign` is asked for only if it matters.
+    pub fn believes(&mut self, now: u64, at: Instant, sign: impl FnOnce() -> Option<S>) -> bool {
         let can_be = now >= self.floor;
+        let expected = self.latest.map(|(latest, then)| {
+            let since = at.saturating_duration_since(then);
+            latest.saturating_add(since.as_secs())
+        });
         let back = now.saturating_add(CORRECTION);
-        let jumped = self.latest.is_some_and(|latest| back < latest);
+        let jumped = expected.is_some_and(|expected| back < expected);
         if self.believed && can_be && !jumped {
-            self.latest = self.latest.max(Some(now));
+            if expected.is_none_or(|expected| now >= expected) {
+                self.latest = Some((now, at));
+            }
             return true;
         }
         if self.believed {
@@ -58,7 +66,7 @@ impl<S: PartialEq> Belief<S> {
                 (true, Some(_)) => true,
             };
         if self.believed {
-            self.latest = Some(now);
+            self.latest = Some((now, at));
             self.spent = None;
         }
         self.believed
@@ -84,6 +92,8 @@ impl<S: PartialEq> Belief<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const FLOOR: u64 = 1_000_000;
@@ -91,10 +101,34 @@ mod tests {
     /// Goes through times and signs, and compares what is believed.
     fn goes(needs_sign: bool, steps: &[(u64, Option<u32>, bool, &str)]) -> Belief<u32> {
         let mut belief = Belief::new(FLOOR, needs_sign);
+        let at = moment();
         for (now, sign, believed, why) in steps {
-            assert_eq!(belief.believes(*now, || *sign), *believed, "{now}: {why}");
+            let found = belief.believes(*now, at, || *sign);
+            assert_eq!(found, *believed, "{now}: {why}");
         }
         belief
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "some moment to count from")]
+    fn moment() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_jump_back_is_seen_after_hours_in_which_nobody_asked() {
+        let (begin, hour) = (moment(), Duration::from_secs(3600));
+        let mut belief: Belief<u32> = Belief::new(FLOOR, false);
+        for (hours, now, jumps) in [
+            (0, FLOOR, 0),
+            (10, FLOOR + 10 * 3600, 0),
+            // As after ten hours, and twenty have gone by.
+            (20, FLOOR + 10 * 3600, 1),
+            (30, FLOOR + 19 * 3600, 1),
+            (40, FLOOR + 28 * 3600 - 1, 2),
+        ] {
+            assert!(belief.believes(now, begin + hour * hours, || None));
+            assert_eq!(belief.jumps(), jumps, "after {hours} hours");
+        }
     }
 
     #[test]

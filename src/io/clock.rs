@@ -109,14 +109,14 @@ impl Wall {
 
     /// Returns the time since 1970, `None` if it is not known.
     pub(crate) fn now(&self) -> Option<Duration> {
-        let now = unix_time();
+        let (now, at) = (unix_time(), now());
         #[cfg(test)]
         let now = now.saturating_sub(*self.behind.lock().unwrap());
         let sign = || {
             let stamp = Stamp::of(self.sign.as_deref()?);
             (stamp != Stamp::default()).then_some(stamp)
         };
-        self.lock().believes(now.as_secs(), sign).then_some(now)
+        self.lock().believes(now.as_secs(), at, sign).then_some(now)
     }
 
     /// Returns a number that changes when the clock jumps back: what was judged before was judged
