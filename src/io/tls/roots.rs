@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -189,17 +190,30 @@ fn system() -> Result<Arc<Trusted>, String> {
     ))
 }
 
+/// Longest file with certificates, keys or lists, in bytes.
+const MAX_FILE: u64 = 8 << 20;
+
 /// Reads a file whole; `what` is the key that names it.
 ///
 /// # Errors
-/// Names the file and says why it cannot be read.
+/// Names the file and says why it cannot be read, or that it is longer than 8 MiB.
 pub(super) fn read(what: &str, file: &Path) -> Result<Vec<u8>, String> {
-    fs::read(file).map_err(|error| {
-        let (shown, cause) = (file.display(), error.to_string());
+    let shown = file.display();
+    let mut bytes = Vec::new();
+    let opened = fs::File::open(file);
+    let read = opened.and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    let read = read.map_err(|error| {
+        let cause = error.to_string();
         let cause = cause.split(" (os error").next().unwrap_or_default();
         let cause = cause.to_lowercase();
         format!("{what} file `{shown}` cannot be read: {cause}")
-    })
+    })?;
+    match u64::try_from(read) {
+        Ok(length) if length <= MAX_FILE => Ok(bytes),
+        _ => Err(format!(
+            "{what} file `{shown}` is longer than 8 MiB; name a smaller one"
+        )),
+    }
 }
 
 fn add_file(certificates: &mut Vec<CertificateDer<'static>>, file: &Path) -> Result<(), String> {
@@ -275,6 +289,15 @@ mod tests {
         assert_eq!(
             error,
             "roots file `/nonexistent/roots.pem` cannot be read: no such file or directory"
+        );
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_its_end() {
+        let error = load_file(&PathBuf::from("/dev/zero")).unwrap_err();
+        assert_eq!(
+            error,
+            "roots file `/dev/zero` is longer than 8 MiB; name a smaller one"
         );
     }
 
