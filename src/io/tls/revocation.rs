@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rustls::pki_types::UnixTime;
-use rustls::{CertRevocationListError, CertificateError, Error};
+use rustls::{CertRevocationListError, CertificateError, Error, OtherError};
 use webpki::{Cert, VerifiedPath};
 
 use crate::core::endpoint::{Lists, Revocation, Trust};
@@ -107,15 +107,17 @@ impl Judge {
             Source::Files(lists) => lists.clone(),
             Source::Fetch(fetching) => fetching.lists(&links, deadline),
         };
-        let found: Vec<_> = links.iter().map(|link| link.look_up(&lists, now)).collect();
-        if found.iter().any(|status| matches!(status, Status::Revoked)) {
-            return Err(CertificateError::Revoked.into());
+        let look_up = |link| (link, Link::look_up(link, &lists, now));
+        let found: Vec<_> = links.iter().map(look_up).collect();
+        let revoked = |(_, status): &&(&Link<'_>, Status)| matches!(status, Status::Revoked);
+        if let Some((link, _)) = found.iter().find(revoked) {
+            return Err(link.refusal(CertificateError::Revoked.into()));
         }
         let (mut until, mut all) = (u64::MAX, true);
-        for status in found {
+        for (link, status) in found {
             match status {
                 Status::Good(end) => until = until.min(end),
-                Status::Unknown(why) if self.required => return Err(why),
+                Status::Unknown(why) if self.required => return Err(link.refusal(why)),
                 Status::Unknown(_) | Status::Revoked => all = false,
             }
         }
@@ -190,7 +192,34 @@ enum Status {
     Unknown(Error),
 }
 
+/// An issuer of the chain is refused, not the server's own certificate.
+#[derive(Debug)]
+pub(crate) struct OfIssuer {
+    /// Its name, in words.
+    pub(crate) name: String,
+    pub(crate) error: CertificateError,
+}
+
+impl fmt::Display for OfIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its issuer {}: {}", self.name, self.error)
+    }
+}
+
+impl std::error::Error for OfIssuer {}
+
 impl Link<'_> {
+    /// Returns an error about this certificate as one that says so.
+    fn refusal(&self, error: Error) -> Error {
+        match error {
+            Error::InvalidCertificate(error) if self.is_issuer => {
+                let name = certificate::name_of(self.certificate.subject());
+                CertificateError::Other(OtherError(Arc::new(OfIssuer { name, error }))).into()
+            }
+            other => other,
+        }
+    }
+
     /// Asks the newest of the lists that the issuer signed. One that is out of date still says
     /// what was revoked.
     fn look_up(&self, lists: &[Arc<List>], now: UnixTime) -> Status {
@@ -328,6 +357,8 @@ mod tests {
         // A newer one may take it back.
         let lists = [us.list_made_in(2023, &[&bad]), us.list_made_in(2024, &[])];
         assert!(judge(&us, &bad, &lists, false).is_ok());
-        assert_eq!(judge(&us, &good, &[us.root_list(true)], false), revoked());
+        let refusal = judge(&us, &good, &[us.root_list(true)], false).unwrap_err();
+        let named = "OfIssuer { name: \"CN=test intermediate\", error: Revoked }";
+        assert!(refusal.to_string().contains(named), "{refusal}");
     }
 }

@@ -25,6 +25,7 @@ use crate::io::tls::certificate::{Certificate, date};
 use crate::io::tls::failure::{Shown, brief, words};
 use crate::io::tls::path::Path;
 use crate::io::tls::pins::PinMismatch;
+use crate::io::tls::revocation::OfIssuer;
 use crate::io::tls::roots::OutOfDate;
 use crate::io::tls::verifier::{CA_AS_LEAF, KeyNotProven};
 
@@ -32,6 +33,11 @@ type Verdict = (Code, String);
 
 /// Judges a refused chain.
 pub(super) fn judge(error: &CertificateError, shown: &Shown<'_>) -> Failure {
+    let about = match error {
+        CertificateError::Other(other) => other.0.downcast_ref::<OfIssuer>(),
+        _ => None,
+    };
+    let error = about.map_or(error, |about| &about.error);
     let read = |der: &Vec<u8>| Certificate::read(der);
     let leaf = shown.chain.first().and_then(read);
     let others = shown.chain.iter().skip(1).filter_map(read);
@@ -44,7 +50,13 @@ pub(super) fn judge(error: &CertificateError, shown: &Shown<'_>) -> Failure {
         Some(path) if !pinned => Case { error, shown, path }.judge(),
         path => rest(error, shown, path.map(|path| path.leaf())),
     };
-    Failure::new(verdict.0, brief(&verdict.1))
+    let detail = match (verdict.0, about) {
+        (Code::TlsRevoked | Code::TlsRevocationUnknown, Some(OfIssuer { name, .. })) => {
+            format!("its issuer {name}: {}", verdict.1)
+        }
+        _ => verdict.1,
+    };
+    Failure::new(verdict.0, brief(&detail))
 }
 
 fn bad(detail: impl Into<String>) -> Verdict {
