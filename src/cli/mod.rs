@@ -5,6 +5,7 @@
 mod arguments;
 mod check;
 mod der;
+mod endpoint;
 mod exit;
 mod listener_cert;
 mod probe;
