@@ -70,7 +70,7 @@ pub(super) enum Command {
     Run(run::Arguments),
     /// Validate bridge.toml and print what it means, or what one message would cause
     Check(check::Arguments),
-    /// Make one HTTPS request as a route would and explain the result
+    /// Make one HTTPS request with the trust of an endpoint and explain the result
     Probe(ProbeArguments),
     /// Judge good and bad certificates, made on the spot, and show what a node is told; offline
     #[cfg(feature = "selftest")]
@@ -88,8 +88,11 @@ pub(super) enum Command {
 pub(super) struct ProbeArguments {
     /// The server, such as `https://example.com/path`
     url: String,
-    /// Whom to trust: bundled, system, or a PEM file; may be given several times for files
-    #[arg(long, value_name = "ROOTS", default_value = "bundled")]
+    /// The endpoint whose trust to use [default: the one of bridge.toml with this host and port]
+    #[arg(long, value_name = "NAME")]
+    pub(super) endpoint: Option<String>,
+    /// Whom to trust instead: bundled, system, or a PEM file; may be given several times for files
+    #[arg(long, value_name = "ROOTS")]
     roots: Vec<String>,
     /// Connect to this address; the certificate must still fit the host name
     #[arg(long, value_name = "IP")]
@@ -102,12 +105,14 @@ pub(super) struct ProbeArguments {
 impl From<ProbeArguments> for ProbeOptions {
     fn from(arguments: ProbeArguments) -> Self {
         let roots = match arguments.roots.as_slice() {
-            [one] if one == "bundled" => Roots::Bundled,
-            [one] if one == "system" => Roots::System,
-            files => Roots::Files(files.iter().map(PathBuf::from).collect()),
+            [] => None,
+            [one] if one == "bundled" => Some(Roots::Bundled),
+            [one] if one == "system" => Some(Roots::System),
+            files => Some(Roots::Files(files.iter().map(PathBuf::from).collect())),
         };
         Self {
             url: arguments.url,
+            endpoint: arguments.endpoint,
             roots,
             address: arguments.address,
             timeout: arguments.timeout,

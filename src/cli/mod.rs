@@ -63,21 +63,19 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
+    let given = arguments.config.is_some();
     let config = arguments.config.unwrap_or_else(default_config);
     let command = arguments.command;
     match command.unwrap_or_else(|| Command::Run(run::Arguments::default())) {
         Command::Run(options) => run::run(&config, options, arguments.log_level, streams),
         Command::Check(options) => check::check(&config, &options, streams),
-        Command::Probe(options) => match probe::Probe::new(&options.into()) {
-            Ok(probe) => {
-                let good = probe.perform(streams.out)?;
-                Ok(if good { Exit::Ok } else { Exit::Failed })
-            }
-            Err(error) => {
-                writeln!(streams.err, "{error}")?;
-                Ok(Exit::Usage)
-            }
-        },
+        Command::Probe(options) => {
+            let level = arguments.log_level;
+            crate::io::log::init(level.unwrap_or_else(run::level_from_environment));
+            let expected = given || options.endpoint.is_some();
+            let config = (expected || config.exists()).then_some(&*config);
+            probe::probe(config, &options.into(), streams)
+        }
         #[cfg(feature = "selftest")]
         Command::Selftest => selftest::selftest(arguments.log_level, streams),
         Command::Send(options) => send::send(&options, streams),

@@ -1,25 +1,31 @@
-//! `probe`: one request as a route would make it, explained.
+//! `probe`: one request with the trust of an endpoint, explained.
 //!
-//! Says how long each phase took, what TLS settled on, what the server's certificates are for, and
-//! what to do about a failure. The verdict is the one a node would get.
+//! Says whose trust it uses, how long each phase took, what TLS settled on, what the server's
+//! certificates are for, and what to do about a failure. The verdict on the server is the one that
+//! a route of that endpoint gets; what is asked is not: no header, no secret, no redirect.
 
+mod choice;
 mod remedy;
 
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Uri;
 
-use crate::core::endpoint::{Endpoint, IpVersions, Limits, Redirects, Roots, Trust};
+use crate::cli::exit::Exit;
+use crate::cli::probe::choice::Choice;
+use crate::cli::{Streams, load};
+use crate::config::{Config, escape};
+use crate::core::endpoint::{Limits, Roots};
 use crate::core::outcome::{Code, Failure, Phase, Response};
 use crate::core::request::{Method, Request};
-use crate::io::clock;
+use crate::io::clock::{self, Wall};
 use crate::io::http::client::Client;
 use crate::io::http::exchange::{PHASES, Progress};
-use crate::io::http::resolver::Resolver;
-use crate::io::tls;
+use crate::io::http::workers;
 use crate::io::tls::certificate::{Certificate, date, show_pin};
 use crate::io::tls::failure::brief;
 
@@ -31,18 +37,47 @@ const MAX_RESPONSE: usize = 1024 * 1024;
 pub(crate) struct ProbeOptions {
     /// The server.
     pub(crate) url: String,
-    /// Whom to trust.
-    pub(crate) roots: Roots,
-    /// Connect here instead of looking the name up.
+    /// The endpoint whose trust to use, by its name; by the URL's host if `None`.
+    pub(crate) endpoint: Option<String>,
+    /// Whom to trust, if not whom the endpoint trusts.
+    pub(crate) roots: Option<Roots>,
+    /// Connect here instead of where the endpoint does, or of looking the name up.
     pub(crate) address: Option<IpAddr>,
     /// Longest wait for the whole request.
     pub(crate) timeout: Duration,
 }
 
+/// Probes, with the endpoints of bridge.toml at `path` if there is one.
+pub(super) fn probe(
+    path: Option<&Path>,
+    options: &ProbeOptions,
+    streams: &mut Streams<'_>,
+) -> io::Result<Exit> {
+    let config = match path {
+        None => None,
+        Some(path) => match load(path, streams)? {
+            Some((config, _)) => Some(config),
+            None => return Ok(Exit::Configuration),
+        },
+    };
+    match Probe::new(options, config.as_ref()) {
+        Ok(probe) => {
+            let good = probe.perform(streams.out)?;
+            Ok(if good { Exit::Ok } else { Exit::Failed })
+        }
+        Err((exit, error)) => {
+            writeln!(streams.err, "{error}")?;
+            Ok(exit)
+        }
+    }
+}
+
 /// A probe that can be made.
 pub(crate) struct Probe {
     request: Request,
+    choice: Choice,
     client: Client,
+    clock: Arc<Wall>,
     timeout: Duration,
 }
 
@@ -50,11 +85,29 @@ impl Probe {
     /// Prepares a probe; nothing is sent yet.
     ///
     /// # Errors
-    /// Says what is wrong with the URL or the roots.
-    pub(crate) fn new(options: &ProbeOptions) -> Result<Self, String> {
+    /// Says what is wrong with the URL, the endpoint's name, or a file that is trusted.
+    fn new(options: &ProbeOptions, config: Option<&Config>) -> Result<Self, (Exit, String)> {
+        let usage = |error| (Exit::Usage, error);
+        let request = request(&options.url).map_err(usage)?;
+        let choice = choice::choose(options, &request, config).map_err(usage)?;
+        let trust = config.map(|config| config.clock.clone());
+        let clock = Arc::new(Wall::new(&trust.unwrap_or_default()));
+        let client = workers::client(Arc::clone(&choice.endpoint), &clock);
+        let client = client.map_err(|error| match (&choice.name, config) {
+            (Some(name), Some(config)) if options.roots.is_none() => {
+                let (file, name) = (config.path.display(), escape(name));
+                (
+                    Exit::Configuration,
+                    format!("{file}: endpoint `{name}`: {error}"),
+                )
+            }
+            _ => usage(error),
+        })?;
         Ok(Self {
-            request: request(&options.url)?,
-            client: client(options)?,
+            request,
+            choice,
+            client,
+            clock,
             timeout: options.timeout,
         })
     }
@@ -64,7 +117,8 @@ impl Probe {
     ///
     /// # Errors
     /// If `out` can't be written to.
-    pub(crate) fn perform(&self, out: &mut dyn Write) -> io::Result<bool> {
+    fn perform(&self, out: &mut dyn Write) -> io::Result<bool> {
+        self.print_endpoint(out)?;
         let limits = Limits {
             timeout: self.timeout,
             deadline: self.timeout,
@@ -78,35 +132,61 @@ impl Probe {
             .request(&self.request, &limits, times, &mut progress);
         print_phases(&progress, clock::now(), out)?;
         print_handshake(&progress, out)?;
-        print_verdict(&result, out)
+        self.print_verdict(&result, out)
     }
-}
 
-fn client(options: &ProbeOptions) -> Result<Client, String> {
-    let endpoint = Endpoint {
-        name: "probe".to_owned(),
-        url: options.url.clone(),
-        address: options.address,
-        ip: IpVersions::Both,
-        captured_host: false,
-        private_addresses: true,
-        trust: Trust {
-            roots: options.roots.clone(),
-            ..Trust::default()
-        },
-        redirects: Redirects::None,
-        concurrency: 1,
-        queue: 1,
-        share: 1,
-    };
-    let roots = tls::roots::load(&endpoint.trust.roots)?;
-    let tls = tls::client::Client::new(&endpoint.trust, roots)?;
-    Ok(Client::new(
-        Arc::new(endpoint),
-        tls,
-        Arc::new(Resolver::new()),
-        Arc::default(),
-    ))
+    fn print_endpoint(&self, out: &mut dyn Write) -> io::Result<()> {
+        let titles = std::iter::once("endpoint").chain(std::iter::repeat(""));
+        for (title, line) in titles.zip(&self.choice.description) {
+            writeln!(out, "{title:<12}{line}")?;
+        }
+        writeln!(out)?;
+        out.flush()
+    }
+
+    fn print_verdict(
+        &self,
+        result: &Result<Response, Failure>,
+        out: &mut dyn Write,
+    ) -> io::Result<bool> {
+        writeln!(out)?;
+        let failure = match result {
+            Ok(response) => {
+                let size = response.body.len();
+                let kind = response.content_type.as_deref().unwrap_or("no type given");
+                let kind = brief(kind);
+                writeln!(out, "ok: status {}, {size} bytes, {kind}", response.status)?;
+                return Ok(response.status < 400);
+            }
+            Err(failure) => failure,
+        };
+        let (code, detail) = (failure.code, &failure.detail);
+        writeln!(out, "{}: {detail}", code.as_str())?;
+        writeln!(out, "  meaning    {}", code.meaning())?;
+        let remedy = remedy::of(failure, &self.choice.endpoint.trust);
+        writeln!(out, "  what to do {remedy}")?;
+        self.print_clock(code, out)?;
+        Ok(false)
+    }
+
+    /// Prints what time it is, where that is what matters.
+    fn print_clock(&self, code: Code, out: &mut dyn Write) -> io::Result<()> {
+        if matches!(
+            code,
+            Code::TlsExpired | Code::TlsNotYetValid | Code::ClockUnset
+        ) {
+            let now = clock::unix_time().as_secs();
+            let (hour, minute) = (now / 3600 % 24, now / 60 % 60);
+            writeln!(out, "  clock      {} {hour:02}:{minute:02} UTC", date(now))?;
+        }
+        match (code, self.clock.sign()) {
+            (Code::ClockUnset, Some(file)) => {
+                let file = file.display();
+                writeln!(out, "             not believed before `{file}` is there")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn request(url: &str) -> Result<Request, String> {
@@ -209,31 +289,6 @@ fn print_certificate(at: usize, one: &Certificate, out: &mut dyn Write) -> io::R
     writeln!(out, "  pin        {}", show_pin(&one.pin))
 }
 
-fn print_verdict(result: &Result<Response, Failure>, out: &mut dyn Write) -> io::Result<bool> {
-    writeln!(out)?;
-    match result {
-        Ok(response) => {
-            let size = response.body.len();
-            let kind = response.content_type.as_deref().unwrap_or("no type given");
-            let kind = brief(kind);
-            writeln!(out, "ok: status {}, {size} bytes, {kind}", response.status)?;
-            Ok(response.status < 400)
-        }
-        Err(failure) => {
-            let (code, detail) = (failure.code, &failure.detail);
-            writeln!(out, "{}: {detail}", code.as_str())?;
-            writeln!(out, "  meaning    {}", code.meaning())?;
-            writeln!(out, "  what to do {}", remedy::of(failure))?;
-            if matches!(code, Code::TlsExpired | Code::TlsNotYetValid) {
-                let now = clock::unix_time().as_secs();
-                let (hour, minute) = (now / 3600 % 24, now / 60 % 60);
-                writeln!(out, "  clock      {} {hour:02}:{minute:02} UTC", date(now))?;
-            }
-            Ok(false)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,7 +298,8 @@ mod tests {
     fn options(server: &Server, host: &str, roots: Roots) -> ProbeOptions {
         ProbeOptions {
             url: format!("https://{host}:{}/path?q=1", server.port()),
-            roots,
+            endpoint: None,
+            roots: Some(roots),
             address: Some("127.0.0.1".parse().unwrap()),
             timeout: Duration::from_secs(10),
         }
@@ -251,7 +307,10 @@ mod tests {
 
     fn run(options: &ProbeOptions) -> (bool, String) {
         let mut out = Vec::new();
-        let good = Probe::new(options).unwrap().perform(&mut out).unwrap();
+        let good = Probe::new(options, None)
+            .unwrap()
+            .perform(&mut out)
+            .unwrap();
         (good, String::from_utf8(out).unwrap())
     }
 
@@ -308,18 +367,15 @@ mod tests {
             ("https://u:p@a.example/", "names no plain host"),
             ("https:// /", "is not a URL"),
         ] {
-            let probe = Probe::new(&ProbeOptions {
+            let options = ProbeOptions {
                 url: url.to_owned(),
-                roots: Roots::Bundled,
+                endpoint: None,
+                roots: None,
                 address: None,
                 timeout: Duration::from_secs(1),
-            });
-            assert_eq!(
-                probe.err(),
-                Some(format!(
-                    "`{url}` {what}; expected a URL such as https://example.com/path"
-                ))
-            );
+            };
+            let told = format!("`{url}` {what}; expected a URL such as https://example.com/path");
+            assert_eq!(Probe::new(&options, None).err(), Some((Exit::Usage, told)));
         }
     }
 }

@@ -59,7 +59,7 @@ fn collision(addresses: &[SocketAddr]) -> Option<String> {
 }
 
 /// Takes a plain level from `RUST_LOG`; filters by module are not for owners of routers.
-fn level_from_environment() -> LevelFilter {
+pub(super) fn level_from_environment() -> LevelFilter {
     let level = std::env::var("RUST_LOG").ok();
     let level = level.and_then(|level| level.parse().ok());
     level.unwrap_or(LevelFilter::Info)

@@ -202,7 +202,7 @@ pub(super) fn is_not_built(section: &str, name: &str) -> bool {
 }
 
 /// Returns the known name that is nearest to what was written, if one is near.
-pub(super) fn nearest<'k>(
+pub(crate) fn nearest<'k>(
     written: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {

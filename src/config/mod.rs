@@ -42,6 +42,7 @@ pub use stamp::Stamp;
 pub use users::{UserFiles, names_in};
 pub use users_reader::UsersReader;
 
+pub(crate) use keys::nearest;
 pub(crate) use secrets::io_cause;
 pub(crate) use show::escape;
 pub(crate) use users::{check_name, read_text};
@@ -220,6 +221,17 @@ impl Config {
     /// Returns the user of that name.
     pub fn user(&self, name: &str) -> Option<&User> {
         self.users.iter().find(|user| &*user.name == name)
+    }
+
+    /// Returns the endpoints whose requests can go to this host, in lower case and without
+    /// brackets, and port: in file order, but those whose host a topic completes last.
+    pub(crate) fn endpoints_at(&self, host: &str, port: u16) -> Vec<&Arc<Endpoint>> {
+        let covers = |endpoint: &&Arc<Endpoint>| {
+            url::Url::parse(&endpoint.url).is_ok_and(|url| url.covers(host, port))
+        };
+        let mut found: Vec<_> = self.endpoints.iter().filter(covers).collect();
+        found.sort_by_key(|endpoint| endpoint.captured_host);
+        found
     }
 }
 

@@ -3,7 +3,7 @@
 //! Decides what an endpoint's URL may be: `https` only, without credentials, query or fragment,
 //! and at most one captured label. Rendering is left to `core::template`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::show::quote;
 
@@ -61,6 +61,23 @@ impl Url {
             base_path: path.trim_end_matches('/').to_owned(),
             capture,
         })
+    }
+
+    /// Returns whether requests can go to this host, in lower case and without brackets, and port.
+    pub(super) fn covers(&self, host: &str, port: u16) -> bool {
+        let address = |text: &str| text.parse::<IpAddr>().ok();
+        let host_fits = match (
+            &self.capture,
+            self.host.split_once('.'),
+            host.split_once('.'),
+        ) {
+            (None, ..) => {
+                self.host == host || address(host).is_some_and(|it| address(&self.host) == Some(it))
+            }
+            (Some(_), Some((_, fixed)), Some((label, rest))) => fixed == rest && is_label(label),
+            (Some(_), ..) => false,
+        };
+        host_fits && self.port == port
     }
 }
 
@@ -335,6 +352,28 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(Url::parse(text).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_url_covers_its_host_and_port_and_what_may_stand_for_its_capture() {
+        let cases = [
+            ("https://A.example/base", "a.example", 443, true),
+            ("https://a.example", "b.a.example", 443, false),
+            ("https://a.example", "a.example", 8443, false),
+            ("https://a.example:8443", "a.example", 8443, true),
+            ("https://[::1]", "0:0:0:0:0:0:0:1", 443, true),
+            ("https://[::1]", "::2", 443, false),
+            ("https://127.0.0.1", "127.0.0.1", 443, true),
+            ("https://{x}.a.example", "b.a.example", 443, true),
+            ("https://{x}.a.example", "c.b.a.example", 443, false),
+            ("https://{x}.a.example", "a.example", 443, false),
+            ("https://{x}.a.example", "-b.a.example", 443, false),
+            ("https://{x}.a.example", "localhost", 443, false),
+        ];
+        for (url, host, port, expected) in cases {
+            let covers = Url::parse(url).unwrap().covers(host, port);
+            assert_eq!(covers, expected, "{url} and {host}:{port}");
         }
     }
 }

@@ -1,15 +1,36 @@
 //! What the person in front of a probe can do about a failure.
 
+use crate::core::endpoint::{Lists, TlsVersion, Trust};
 use crate::core::outcome::{Code, Failure};
 
-/// Returns what to do about a failure: by its detail where that tells more than the code.
-pub(super) fn of(failure: &Failure) -> &'static str {
+/// Returns what to do about a failure: by its detail or by what is asked of the server where that
+/// tells more than the code.
+pub(super) fn of(failure: &Failure, trust: &Trust) -> &'static str {
     let known = BY_DETAIL
         .iter()
         .find(|(code, part, _)| *code == failure.code && failure.detail.contains(part));
-    match known {
-        Some((_, _, remedy)) => remedy,
-        None => of_code(failure.code),
+    let known = known.map(|(_, _, remedy)| *remedy);
+    known
+        .or_else(|| of_trust(failure.code, trust))
+        .unwrap_or_else(|| of_code(failure.code))
+}
+
+/// What helps where the endpoint asks for more than it has to.
+fn of_trust(code: Code, trust: &Trust) -> Option<&'static str> {
+    let fetches = matches!(trust.lists, Lists::Fetch { .. });
+    match code {
+        Code::TlsProtocol if trust.min_tls > TlsVersion::V1_2 => Some(
+            "the server has to offer TLS 1.3 with a current cipher suite; if it can not, write \
+             `min_tls = \"1.2\"`",
+        ),
+        Code::TlsClientCertificate if trust.client_certificate.is_some() => Some(
+            "have `client_certificate` issued by a CA that the server accepts, or ask its owner",
+        ),
+        Code::TlsRevocationUnknown if fetches => Some(
+            "look whether this machine reaches the list where the certificate says it is, with \
+             `--log-level debug`; or write `revocation = \"check\"`",
+        ),
+        _ => None,
     }
 }
 
@@ -123,6 +144,12 @@ const BY_DETAIL: &[(Code, &str, &str)] = &[
         "did not prove",
         "key and certificate on the server do not belong together",
     ),
+    (
+        Code::BridgeDenied,
+        "private address",
+        "if nodes may reach what is in your own network, give the endpoint `private_addresses = \
+         true`",
+    ),
 ];
 
 /// What helps against a code, whatever its detail.
@@ -141,10 +168,13 @@ const fn of_code(code: Code) -> &'static str {
         }
         Code::TlsRevoked => "do not use this server until it has another certificate",
         Code::TlsRevocationUnknown => {
-            "update the revocation lists in `crl`; with `fetch`, see the log at `debug` for why a \
-             place gave none"
+            "put a list of each issuer that is up to date into `crl`; or write `revocation = \
+             \"check\"`"
         }
-        Code::TlsPinMismatch => "compare the pins above with `pins`; a new key needs a new pin",
+        Code::TlsPinMismatch => {
+            "if the server's key was changed on purpose, put its pin, as above, into `pins`; else \
+             do not use this server"
+        }
         Code::TlsBadCertificate | Code::TlsWeak => "the server needs another certificate",
         Code::TlsProtocol => "the server has to offer TLS 1.2 or 1.3 with a current cipher suite",
         Code::TlsClientCertificate => "give the endpoint a `client_certificate` that it accepts",
@@ -190,12 +220,38 @@ mod tests {
 
     #[test]
     fn a_detail_that_tells_more_has_a_remedy_of_its_own() {
+        let trust = Trust::default();
         for (code, part, remedy) in BY_DETAIL {
             let failure = Failure::new(*code, format!("… {part} …"));
-            assert_eq!(of(&failure), *remedy, "{part}");
-            assert_ne!(of(&failure), of_code(*code), "{part}");
+            assert_eq!(of(&failure, &trust), *remedy, "{part}");
+            assert_ne!(of(&failure, &trust), of_code(*code), "{part}");
         }
         let other = Failure::new(Code::TlsBadCertificate, "something else");
-        assert_eq!(of(&other), of_code(Code::TlsBadCertificate));
+        assert_eq!(of(&other, &trust), of_code(Code::TlsBadCertificate));
+    }
+
+    #[test]
+    fn what_the_endpoint_asks_for_can_be_taken_back() {
+        let strict = Trust {
+            min_tls: TlsVersion::V1_3,
+            lists: Lists::Fetch {
+                private_addresses: false,
+            },
+            ..Trust::default()
+        };
+        for (code, part) in [
+            (Code::TlsProtocol, "`min_tls = \"1.2\"`"),
+            (Code::TlsRevocationUnknown, "this machine reaches the list"),
+        ] {
+            let failure = Failure::new(code, "why");
+            let remedy = of(&failure, &strict);
+            assert!(remedy.contains(part), "{remedy}");
+            assert_eq!(of(&failure, &Trust::default()), of_code(code));
+        }
+        let key = Failure::new(
+            Code::TlsProtocol,
+            "its key is P-521, which is not supported",
+        );
+        assert_eq!(of(&key, &strict), of(&key, &Trust::default()));
     }
 }

@@ -40,6 +40,25 @@ pub(crate) fn check(endpoint: &Endpoint) -> Result<(), String> {
         .map_err(|error| named(endpoint, &error))
 }
 
+/// Builds the client of an endpoint that is alone in its process.
+///
+/// # Errors
+/// Names the file that is wrong.
+pub(crate) fn client(endpoint: Arc<Endpoint>, clock: &Arc<Wall>) -> Result<Client, String> {
+    let resolver = Arc::new(Resolver::new());
+    let surroundings = surroundings(&resolver, clock);
+    let tls = tls::client::Client::load(&endpoint.trust, &surroundings)?;
+    Ok(Client::new(endpoint, tls, resolver, Arc::default()))
+}
+
+fn surroundings(resolver: &Arc<Resolver>, clock: &Arc<Wall>) -> Surroundings {
+    let lists = Lists::new(Arc::clone(resolver), Arc::clone(clock));
+    Surroundings {
+        clock: Arc::clone(clock),
+        library: Some(Arc::new(lists)),
+    }
+}
+
 fn named(endpoint: &Endpoint, error: &str) -> String {
     format!("endpoint `{}`: {error}", endpoint.name)
 }
@@ -65,11 +84,7 @@ impl Workers {
         done: OnFinished,
     ) -> Result<Self, String> {
         let resolver = Arc::new(Resolver::new());
-        let lists = Lists::new(Arc::clone(&resolver), Arc::clone(clock));
-        let surroundings = Surroundings {
-            clock: Arc::clone(clock),
-            library: Some(Arc::new(lists)),
-        };
+        let surroundings = surroundings(&resolver, clock);
         let mut loaded: Vec<(&Roots, _)> = Vec::new();
         let mut crews = HashMap::with_capacity(endpoints.len());
         let mut ledgers = Vec::with_capacity(endpoints.len());
