@@ -21,6 +21,7 @@ pub mod route;
 pub mod secret;
 pub mod select;
 pub mod session;
+pub mod store;
 pub mod subscriptions;
 pub mod template;
 pub mod topic;
