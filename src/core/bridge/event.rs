@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::core::access::Hearing;
 use crate::core::endpoint::{Endpoint, Limits};
 use crate::core::hub::ConnectionId;
 use crate::core::message::Message;
 use crate::core::outcome::Outcome;
 use crate::core::request::Request;
+use crate::core::store::{Change, Key};
 
 /// Who published a message, as far as replies and fairness need to know.
 #[derive(Clone, Debug)]
@@ -79,6 +82,26 @@ pub enum Event {
     /// Whether the time is known: `None` if so, else why not. While it is not, jobs wait, since no
     /// certificate can be judged; at their deadline they are answered `clock.unset`.
     Clock(Option<String>),
+    /// The changes of an [`Action::Store`] with this token are on the disk, as are all before them.
+    Committed {
+        /// The action's token.
+        token: usize,
+    },
+    /// The changes of an [`Action::Store`] with this token could not be written: none of its batch
+    /// is in the store. Those that delete are made with the next batch that can be written.
+    NotStored {
+        /// The action's token.
+        token: usize,
+        /// What is wrong, for a person.
+        why: Arc<str>,
+    },
+    /// The answer to an [`Action::Load`].
+    Loaded {
+        /// The action's key.
+        key: Key,
+        /// The value, `None` if there is none or it can not be read.
+        value: Option<Bytes>,
+    },
     /// No new jobs from now on; waiting ones are answered `bridge.stopping`.
     Stop,
     /// The end is there: those with a worker are answered `bridge.stopping` too.
@@ -94,6 +117,17 @@ pub enum Action {
     Acknowledge(Ticket, u8),
     /// Publish a reply through the hub.
     Publish(Message),
+    /// Write changes to the store. Those of one call of the bridge, and of what it causes, are one
+    /// batch: after a power cut all of them are there or none.
+    Store {
+        /// The changes, in order.
+        changes: Vec<Change>,
+        /// Comes back in [`Event::Committed`] or [`Event::NotStored`], in order; `None` if nobody
+        /// waits for it.
+        token: Option<usize>,
+    },
+    /// Read a value of the store, as this batch leaves it; it comes in [`Event::Loaded`].
+    Load(Key),
     /// Write a line to the log (the shell adds caps and escapes).
     Report(Report),
 }

@@ -126,6 +126,7 @@ impl Bridge {
                     self.start_waiting(queue, now, actions);
                 }
             }
+            Event::Committed { .. } | Event::NotStored { .. } | Event::Loaded { .. } => {}
             Event::Stop => self.stop(actions),
             Event::GiveUp => self.give_up(actions),
         }

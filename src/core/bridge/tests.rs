@@ -117,6 +117,7 @@ fn text(action: &Action) -> String {
             ..
         }) => format!("settled {route} {client} {code}"),
         Action::Report(report) => format!("{report:?}"),
+        Action::Store { .. } | Action::Load(_) => format!("{action:?}"),
     }
 }
 

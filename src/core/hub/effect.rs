@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::ConnectionId;
 use crate::core::bridge::{Publisher, Ticket};
 use crate::core::message::Message;
+use crate::core::store::Change;
 
 /// What the shell has to do.
 #[derive(Debug)]
@@ -18,6 +19,15 @@ pub enum Effect {
     /// A message that may belong to a route; its ticket must come back to
     /// [`Hub::acknowledge`](super::Hub::acknowledge).
     Offer(Offer),
+    /// Write changes to the store. Those of one call of the hub, and of what it causes, are one
+    /// batch: after a power cut all of them are there or none.
+    Store {
+        /// The changes, in order.
+        changes: Vec<Change>,
+        /// Comes back to [`Hub::committed`](super::Hub::committed) or
+        /// [`Hub::not_stored`](super::Hub::not_stored), in order; `None` if nobody waits for it.
+        token: Option<usize>,
+    },
     /// Something the owner of the gateway may want to read in the log.
     Report(Report),
 }

@@ -258,6 +258,13 @@ impl Hub {
         self.make_room();
     }
 
+    /// Takes note that the changes of an [`Effect::Store`] are on the disk, as are all before them.
+    pub fn committed(&mut self, _token: usize, _now: Instant) {}
+
+    /// Takes note that the changes of an [`Effect::Store`] could not be written: none of its batch
+    /// is in the store. Those that delete are made with the next batch that can be written.
+    pub fn not_stored(&mut self, _token: usize, _now: Instant) {}
+
     /// Returns the next thing for the shell to do.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use super::shared::{Buffers, HIGH_WATER, Line, SHORT_WATER};
+use super::storing::{Answer, Done, Storing, Token};
 use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
 use crate::core::certificates::{Notice, Watch, are_old_roots};
@@ -41,6 +42,7 @@ pub(crate) struct Gateway {
     pub(super) hub: Hub,
     pub(super) bridge: Bridge,
     workers: Workers,
+    pub(super) storing: Storing,
     pub(super) journal: Journal,
     watch: Watch,
     pub(super) lines: HashMap<ConnectionId, Rc<Line>>,
@@ -67,11 +69,18 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Joins the parts.
-    pub(crate) fn new(hub: Hub, bridge: Bridge, workers: Workers, clock: Arc<Wall>) -> Self {
+    pub(crate) fn new(
+        hub: Hub,
+        bridge: Bridge,
+        workers: Workers,
+        storing: Storing,
+        clock: Arc<Wall>,
+    ) -> Self {
         Self {
             hub,
             bridge,
             workers,
+            storing,
             journal: Journal::default(),
             watch: Watch::default(),
             lines: HashMap::new(),
@@ -170,6 +179,22 @@ impl Gateway {
             self.act(now);
         }
         self.look_at_certificates(now);
+    }
+
+    /// Takes in what the store has done.
+    pub(super) fn stored(&mut self, done: Done, now: Instant) {
+        for answer in self.storing.take_in(done) {
+            match answer {
+                Answer::Hub { token, stored } => match stored {
+                    Ok(()) => self.hub.committed(token, now),
+                    Err(_) => self.hub.not_stored(token, now),
+                },
+                Answer::Bridge(event) => {
+                    self.bridge.handle(event, now, &mut self.actions);
+                    self.act(now);
+                }
+            }
+        }
     }
 
     /// Tells of the certificates that handshakes have shown.
@@ -293,6 +318,9 @@ impl Gateway {
                         }
                     }
                     Effect::Offer(offer) => self.offer(offer, now),
+                    Effect::Store { changes, token } => {
+                        self.storing.add(changes, token.map(Token::Hub));
+                    }
                     Effect::Report(report) => self.journal.hub(&report, now),
                 }
             }
@@ -302,6 +330,8 @@ impl Gateway {
                 line.bell.ring();
             }
         }
+        // All that this turn has decided is stored as one.
+        self.storing.flush();
         if self.clock_unset && self.bridge.has_waiting() {
             self.clock_due.get_or_insert(now + CLOCK_LOOK);
         }
@@ -336,6 +366,10 @@ impl Gateway {
                 }
                 Action::Acknowledge(ticket, reason) => self.hub.acknowledge(ticket, reason),
                 Action::Publish(message) => self.hub.publish(&message, now),
+                Action::Store { changes, token } => {
+                    self.storing.add(changes, token.map(Token::Bridge));
+                }
+                Action::Load(key) => self.storing.load(key),
                 Action::Report(report) => self.journal.bridge(&report, now),
             }
         }

@@ -1,11 +1,12 @@
 //! The one loop that owns hub and bridge and executes their decisions.
 //!
 //! One thread runs it: a task per listener and per client, one that rouses the workers, one for the
-//! outcomes that they send back, one for the next timeout, one for users that change. It decides
-//! nothing but when the process may end.
+//! outcomes that they send back, one for what the store has done, one for the next timeout, one for
+//! users that change. It decides nothing but when the process may end.
 
 mod gateway;
 pub(crate) mod shared;
+mod storing;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 
 use self::gateway::{Finished, Gateway};
 use self::shared::Shared;
+use self::storing::{Done, Storing};
 use crate::config::Config;
 use crate::core::bridge::Bridge;
 use crate::core::endpoint::{Endpoint, Roots};
@@ -79,7 +81,12 @@ pub(crate) async fn run(
     .with_meter(meter.clone());
     let logins = Logins::new(&config.broker, config.users);
     let trust = TrustWatch::new(workers.trusting(), &trust);
-    let gateway = Gateway::new(hub, bridge, workers, clock);
+    let (sender, stored) = mpsc::unbounded_channel();
+    let storing = Storing::new(Box::new(move |done| {
+        // An error means that the loop is gone, and with it whoever waits for the disk.
+        let _ = sender.send(done);
+    }));
+    let gateway = Gateway::new(hub, bridge, workers, storing, clock);
     let mut shared = Shared::new(gateway, logins, &config.broker);
     let certificates = match &config.broker.tls {
         Some(files) => {
@@ -100,6 +107,7 @@ pub(crate) async fn run(
     }
     shared.with(Gateway::look_at_clock);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
+    tokio::task::spawn_local(take_in(Rc::clone(&shared), stored));
     tokio::task::spawn_local(rouse(Rc::clone(&shared)));
     tokio::task::spawn_local(watch(Rc::clone(&shared)));
     tokio::task::spawn_local(trust.follow());
@@ -147,6 +155,17 @@ async fn feed(shared: Rc<Shared>, mut outcomes: mpsc::UnboundedReceiver<Finished
         let finished = batch.drain(..);
         guard(&shared, "the handling of an outcome", || {
             shared.with(|gateway, now| gateway.finish(finished, now));
+        });
+    }
+}
+
+/// Hands on what the store has done, in its order.
+async fn take_in(shared: Rc<Shared>, mut stored: mpsc::UnboundedReceiver<Done>) {
+    let mut batch = Vec::new();
+    while stored.recv_many(&mut batch, BATCH).await > 0 {
+        let done = batch.drain(..);
+        guard(&shared, "the handling of what was stored", || {
+            shared.with(|gateway, now| done.for_each(|it| gateway.stored(it, now)));
         });
     }
 }

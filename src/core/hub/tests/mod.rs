@@ -116,6 +116,7 @@ impl Scenario {
                     }
                     self.offers.push(offer);
                 }
+                Effect::Store { changes, .. } => panic!("nothing is to be stored: {changes:?}"),
                 Effect::Report(report) => self.reports.push(report),
             }
         }
