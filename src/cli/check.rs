@@ -171,7 +171,8 @@ fn overview(config: &Config) -> String {
         // Writing to a String can not fail.
         let _ = writeln!(text, "{name:<12}{value}");
     };
-    line("file", format!("{} is valid", config.path.display()));
+    let (file, id) = (config.path.display(), &config.id);
+    line("file", format!("{file} is valid, id {id}"));
     line("gateway", config.gateway.to_string());
     let broker = &config.broker;
     let plain = broker.listen.iter().map(|address| (address, ""));

@@ -1,7 +1,7 @@
 //! `[gateway]` and `[broker]`: the gateway's name, listeners, limits, and who may connect unnamed.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +15,15 @@ use super::{Anonymous, Broker, ClockTrust, TlsListener, limits, value};
 /// The users file unless `users_file` names another.
 const USERS_FILE: &str = "users.toml";
 
+/// Longest path of a socket, in bytes: the system's structure has room for 107.
+const LONGEST_SOCKET: usize = 100;
+
 /// `[gateway]` as read.
 pub(super) struct Gateway {
     pub(super) name: Arc<str>,
     pub(super) stop_timeout: Duration,
     pub(super) clock: ClockTrust,
+    pub(super) status_socket: Option<PathBuf>,
 }
 
 /// Reads `[gateway]`; `host_name` stands in for a name that is not configured, and relative paths
@@ -46,9 +50,13 @@ pub(super) fn read_gateway(
     let clock = section
         .as_ref()
         .and_then(|section| read_clock(section, directory));
+    let status_socket = section
+        .as_ref()
+        .and_then(|section| read_status_socket(section, directory));
     let stop_timeout = section.and_then(|section| section.duration("stop_timeout", bounds));
     Gateway {
         clock: clock.unwrap_or_default(),
+        status_socket,
         name: name.unwrap_or_else(host_name).into(),
         stop_timeout: stop_timeout.map_or(Duration::from_secs(10), |at| at.value),
     }
@@ -65,6 +73,21 @@ fn read_clock(section: &Section<'_>, directory: &Path) -> Option<ClockTrust> {
     // It need not be there: that it comes is what is waited for.
     let file = clock.require("synchronised_file", file, remedy)?;
     Some(ClockTrust::SynchronisedFile(directory.join(file.value)))
+}
+
+fn read_status_socket(section: &Section<'_>, directory: &Path) -> Option<PathBuf> {
+    let written = section.text("status_socket")?;
+    let path = directory.join(&written.value);
+    let bytes = path.as_os_str().len();
+    if written.value.is_empty() || bytes > LONGEST_SOCKET {
+        let text = format!(
+            "status_socket {} has {bytes} bytes with its folder, expected 1 to {LONGEST_SOCKET}; \
+             write a shorter path",
+            quote(&written.value)
+        );
+        section.report.error(&written.origin, text);
+    }
+    Some(path)
 }
 
 /// Returns the name of this machine, or `gateway` if it has none that fits a topic level.

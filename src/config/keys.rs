@@ -60,6 +60,7 @@ keys! {
     "gateway" {
         "name" "text" "the host name" "value of `{gateway}` in templates";
         "stop_timeout" "duration" "\"10s\"" "how long a stop waits for requests in flight";
+        "status_socket" "path" "`bridge.sock` beside bridge.toml; `/var/run/mqtt-https-bridge/daemon/status.sock` if that is below /etc" "where `mqtt-https-bridge status` asks the daemon; 100 bytes at most";
         "clock" "`trusted` or `{ synchronised_file = \"…\" }`" "\"trusted\"" "when the time is believed: always, or once a file says that it was set since boot";
     }
     "gateway.clock" {

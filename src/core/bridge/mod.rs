@@ -4,6 +4,7 @@
 //! of the hub, or of where messages come from.
 
 mod event;
+mod overview;
 mod queue;
 #[cfg(test)]
 pub(crate) mod testing;

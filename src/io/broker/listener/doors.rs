@@ -18,6 +18,7 @@ use super::Kind;
 use super::admission::Admission;
 use crate::RunError;
 use crate::config::{Broker, is_network};
+use crate::core::status;
 use crate::io::event_loop::shared::Shared;
 
 /// Connections beside those of the clients: in their handshake, or being closed.
@@ -98,6 +99,23 @@ impl Doors {
             State::Closed | State::Failing(_) => None,
         });
         bound.collect()
+    }
+
+    /// Returns all listeners and how they are.
+    pub(crate) fn listeners(&self) -> Vec<status::Listener> {
+        let listeners = self.doors.iter().map(|door| {
+            let (address, state) = match &door.state {
+                State::Open(accepting) => (accepting.address, status::Door::Open),
+                State::Closed => (door.address, status::Door::Closed),
+                State::Failing(_) => (door.address, status::Door::Failing),
+            };
+            status::Listener {
+                address,
+                tls: door.kind == Kind::Tls,
+                door: state,
+            }
+        });
+        listeners.collect()
     }
 
     /// Opens and closes listeners as users came and went, and tries again what failed.

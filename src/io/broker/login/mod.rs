@@ -112,6 +112,13 @@ impl Logins {
         self.anonymous.lets_network_in(self.users.len())
     }
 
+    /// Returns whether a rule lets anybody hear a topic.
+    pub(crate) fn let_anybody_hear(&self, topic: &str) -> bool {
+        let users = self.users.values().map(|user| &user.rules);
+        let mut rules = users.chain([&self.anonymous_rules]);
+        rules.any(|rules| rules.may_let_hear(topic))
+    }
+
     /// Returns what has become of a user, if this look-up comes after `before`.
     pub(crate) fn standing(&self, before: &Self, user: &str) -> Standing {
         match self.users.get(user) {
