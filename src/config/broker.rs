@@ -10,7 +10,7 @@ use crate::core::access::Rules;
 use super::section::Section;
 use super::show::quote;
 use super::users::{self, Holder, Rule};
-use super::{Anonymous, Broker, ClockTrust, TlsListener, limits, value};
+use super::{Anonymous, Broker, ClockTrust, TlsListener, limits, value, websocket};
 
 /// The users file unless `users_file` names another.
 const USERS_FILE: &str = "users.toml";
@@ -133,8 +133,14 @@ pub(super) fn read_broker(top: &Section<'_>, directory: &Path) -> ReadBroker {
         subscribe: rules("anonymous_subscribe"),
     };
     let listen = read_listeners(section);
+    let websocket = section.and_then(|section| websocket::open(section));
+    let shares = websocket.as_ref().is_some_and(|opened| opened.tls);
+    let tls = section.and_then(|section| read_tls(section, directory, (&listen, shares)));
+    let mut others = listen.clone();
+    others.extend(tls.iter().flat_map(|tls| &tls.listen));
     let broker = Broker {
-        tls: section.and_then(|section| read_tls(section, directory, &listen)),
+        websocket: websocket.and_then(|opened| websocket::read(&opened, &others)),
+        tls,
         listen,
         anonymous,
         anonymous_rules: Arc::new(anonymous_rules),
@@ -185,20 +191,22 @@ fn read_listeners(section: Option<&Section<'_>>) -> Vec<SocketAddr> {
     if let Some(section) = section
         && section.is_empty_list("listen")
         && !section.has("tls")
+        && !section.has("websocket")
     {
         refuse_empty(section, "[\"127.0.0.1:1883\"]");
     }
     listeners
 }
 
-fn refuse_empty(section: &Section<'_>, example: &str) {
+/// Reports a list of no listeners.
+pub(super) fn refuse_empty(section: &Section<'_>, example: &str) {
     let origin = section.origin_of("listen");
     let text = format!("listen is empty; write `listen = {example}`");
     section.report.error(&origin, text);
 }
 
 /// Reads a list of addresses that get into the way neither of each other nor of `others`.
-fn read_addresses(
+pub(super) fn read_addresses(
     section: &Section<'_>,
     label: &str,
     others: &[SocketAddr],
@@ -221,8 +229,13 @@ fn read_addresses(
     Some(all.split_off(others.len()))
 }
 
-/// Reads where to listen with TLS; `plain` are the listeners without.
-fn read_tls(section: &Section<'_>, directory: &Path, plain: &[SocketAddr]) -> Option<TlsListener> {
+/// Reads where to listen with TLS, beside the listeners without; nowhere will do if the
+/// certificate is for others to use as well.
+fn read_tls(
+    section: &Section<'_>,
+    directory: &Path,
+    (plain, is_shared): (&[SocketAddr], bool),
+) -> Option<TlsListener> {
     let example = "{ listen = [\"0.0.0.0:8883\"], certificate = \"listener.pem\", \
                    key = \"listener.key\" }";
     if section.has("tls") && !section.is_table("tls") {
@@ -233,7 +246,7 @@ fn read_tls(section: &Section<'_>, directory: &Path, plain: &[SocketAddr]) -> Op
     let tls = section.table("tls", "broker.tls", "`tls` of [broker]")?;
     let listen = read_addresses(&tls, "tls", plain);
     let listen = tls.require("listen", listen, format!("write `tls = {example}`"));
-    if tls.is_empty_list("listen") {
+    if tls.is_empty_list("listen") && !is_shared {
         refuse_empty(&tls, "[\"0.0.0.0:8883\"]");
     }
     let file = |key: &str| Some(directory.join(tls.text(key)?.value));

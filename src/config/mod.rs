@@ -23,6 +23,7 @@ mod url;
 mod users;
 mod users_reader;
 mod value;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,8 @@ pub struct Broker {
     pub listen: Vec<SocketAddr>,
     /// Where to listen with TLS, if anywhere.
     pub tls: Option<TlsListener>,
+    /// Where to listen for WebSocket, if anywhere; never in a build without it.
+    pub websocket: Option<WebSocketListener>,
     /// Who may connect without credentials.
     pub anonymous: Anonymous,
     /// What anonymous clients may do.
@@ -126,6 +129,20 @@ pub struct TlsListener {
     pub key: PathBuf,
     /// PEM: who issues the certificates of clients; without it none is asked for.
     pub client_ca: Option<PathBuf>,
+}
+
+/// `[broker] websocket`.
+#[derive(Clone, Debug)]
+pub struct WebSocketListener {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Whether it is over TLS, with the certificate of [`TlsListener`].
+    pub tls: bool,
+    /// The path that is asked for, as it stands in a request.
+    pub path: String,
+    /// Sites whose pages may connect, as browsers write them: `https://host`, a port behind it
+    /// unless it is the scheme's own.
+    pub origins: Vec<String>,
 }
 
 /// What connections may take of the gateway. A number that is not configured, `None`, has a default
