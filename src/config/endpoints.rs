@@ -11,6 +11,7 @@ use crate::core::message::QoS;
 use crate::core::reply::Oversize;
 use crate::core::route::StatusSet;
 
+use super::conduct;
 use super::error::Origin;
 use super::section::{At, Section};
 use super::show::quote;
@@ -75,6 +76,7 @@ struct Reach {
     queue: Option<usize>,
     share: Option<At<usize>>,
     redirects: Option<Redirects>,
+    conduct: conduct::Written,
 }
 
 impl Reach {
@@ -96,6 +98,7 @@ impl Reach {
             queue: section.number("queue", 1..=10_000).map(|at| at.value),
             share: section.number("share", 1..=10_000),
             redirects: section.choice("redirects", &redirects).map(|at| at.value),
+            conduct: conduct::Written::read(section),
         }
     }
 
@@ -107,6 +110,7 @@ impl Reach {
             queue: self.queue.or(general.queue),
             share: self.share.or_else(|| general.share.clone()),
             redirects: self.redirects.or(general.redirects),
+            conduct: self.conduct.or(&general.conduct),
         }
     }
 }
@@ -239,6 +243,7 @@ fn read_one(
         concurrency: reach.concurrency.unwrap_or(2),
         queue,
         share: read_share(section, reach.share, queue),
+        conduct: reach.conduct.resolve(),
     };
     Destination {
         name,

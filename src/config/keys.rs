@@ -35,13 +35,9 @@ const NOT_BUILT: &[(&str, &str)] = &[
     ("", "log"),
     ("broker", "persistence"),
     ("defaults", "delivery"),
-    ("defaults", "retry"),
-    ("endpoint", "rate"),
-    ("endpoint", "retry"),
     ("route", "delivery"),
     ("route", "retry"),
     ("route", "rate"),
-    ("route", "idempotency"),
 ];
 
 macro_rules! keys {
@@ -60,7 +56,6 @@ keys! {
     "gateway" {
         "name" "text" "the host name" "value of `{gateway}` in templates";
         "stop_timeout" "duration" "\"10s\"" "how long a stop waits for requests in flight";
-        "status_socket" "path" "`bridge.sock` beside bridge.toml; `/var/run/mqtt-https-bridge/daemon/status.sock` if that is below /etc" "where `mqtt-https-bridge status` asks the daemon; 100 bytes at most";
         "clock" "`trusted` or `{ synchronised_file = \"…\" }`" "\"trusted\"" "when the time is believed: always, or once a file says that it was set since boot";
     }
     "gateway.clock" {
@@ -73,7 +68,6 @@ keys! {
         "anonymous_subscribe" "list of filters" "[\"#\"]" "what clients without a user may subscribe to and hear, `!` before exceptions";
         "users_file" "path" "\"users.toml\"" "the file that `user add` writes, beside bridge.toml; it need not exist";
         "tls" "table" "none" "a listener with TLS: `{ listen = [\"0.0.0.0:8883\"], certificate = \"listener.pem\", key = \"listener.key\" }`";
-        "websocket" "table" "none" "a listener for MQTT over WebSocket, as browsers speak it: `{ listen = [\"127.0.0.1:8080\"], origins = [\"https://garden.example\"] }`; not in the OpenWrt packages";
         "max_clients" "number" "200" "connected clients at most";
         "max_packet" "size" "\"64KiB\"" "largest packet a client may send";
         "idle_limit" "duration" "none" "how long a client without keep alive may say nothing; MQTT 5 clients are told to ping in time";
@@ -96,12 +90,6 @@ keys! {
         "certificate" "path" "required" "PEM file: the certificate to show, with what stands between it and its root; read again when it changes";
         "key" "path" "required" "PEM file: its private key";
         "client_ca" "path" "none" "PEM file: who issues client certificates; a client that shows one is the user whom it names";
-    }
-    "broker.websocket" {
-        "listen" "list of addresses" "required" "IP address and port of each listener with WebSocket";
-        "tls" "true or false" "`false`" "whether it is over TLS (`wss`), with the certificate of `tls`, whose own `listen` may then be `[]`";
-        "path" "text" "`/mqtt`" "the path of the URL";
-        "origins" "list of sites" "none" "sites whose pages may connect, as in `https://garden.example`; clients that are no browser need not be named";
     }
     "broker.queue" {
         "messages" "number" "100" "messages waiting for one client at most";
@@ -133,9 +121,19 @@ keys! {
         "queue" "number" "100" "jobs of one endpoint that wait or run; one more is answered `bridge.busy`";
         "share" "number" "a quarter of the queue" "of these, how many one client may hold";
         "redirects" "`none`, `same-origin` or `any`" "\"same-origin\"" "which redirects are followed; to https only";
+        "retry" "table" "{ attempts = 3, first = \"500ms\", longest = \"5m\" }" "how often a request is sent, and when again";
+        "pause" "true or false" "true" "whether a refused certificate pauses the endpoint";
+        "rate" "rate" "none" "how fast requests to one endpoint may start, such as `10/s`, `60/m` or `1000/h`; faster ones wait";
+        "client_rate" "rate" "none" "how fast requests of one client to one endpoint may start";
+        "idempotency_key" "header name or `off`" "\"Idempotency-Key\"" "header by which a server knows a repeated request";
         "qos" "0, 1 or 2" "1" "QoS of replies";
         "oversize" "`error`, `cut` or `chunks`" "\"error\"" "what becomes of a reply larger than `reply_packet`";
         "reply_packet" "size" "256" "largest packet for a node that does not say; 256 is PubSubClient's";
+    }
+    "defaults.retry" {
+        "attempts" "number" "3, on stored routes no limit" "how often a request is sent at most; 1 sends nothing again";
+        "first" "duration" "\"500ms\"" "the wait before the second attempt, which doubles with each further one; half of it is left to chance";
+        "longest" "duration" "\"5m\"" "the longest wait";
     }
     "secret" {
         "file" "path" "this or `env`" "file that holds the secret, relative to bridge.toml; its last line end is not part of it";
@@ -164,6 +162,11 @@ keys! {
         "queue" "number" "as in defaults" "jobs that wait or run";
         "share" "number" "as in defaults" "of these, how many one client may hold";
         "redirects" "`none`, `same-origin` or `any`" "as in defaults" "which redirects are followed";
+        "retry" "table" "as in defaults" "how often a request is sent, and when again";
+        "pause" "true or false" "as in defaults" "whether a refused certificate pauses the endpoint";
+        "rate" "rate" "as in defaults" "how fast requests may start";
+        "client_rate" "rate" "as in defaults" "how fast requests of one client may start";
+        "idempotency_key" "header name or `off`" "as in defaults" "header by which a server knows a repeated request";
     }
     "route" {
         "topic" "topic" "required" "topic with captures: `{name}` is one level, `{name+}` the rest";

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::core::retry::Retry;
+
 /// An `[endpoint.<name>]` after validation. The request itself is rendered by the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -30,6 +32,46 @@ pub struct Endpoint {
     pub queue: usize,
     /// Of these, how many one client may hold.
     pub share: usize,
+    /// How it is treated when it fails, and how fast it may be asked.
+    pub conduct: Conduct,
+}
+
+/// How an endpoint is treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conduct {
+    /// How often and when a request is sent again.
+    pub retry: Retry,
+    /// Whether a refused certificate pauses it. One with a captured host never is: the verdict is
+    /// on that host alone.
+    pub pause: bool,
+    /// How fast requests may start.
+    pub rate: Option<Rate>,
+    /// How fast those of one client may start.
+    pub client_rate: Option<Rate>,
+    /// Name of the header, in lower case, by which a server knows a repeated request; `None`
+    /// sends none.
+    pub idempotency_key: Option<String>,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self {
+            retry: Retry::default(),
+            pause: true,
+            rate: None,
+            client_rate: None,
+            idempotency_key: Some("idempotency-key".to_owned()),
+        }
+    }
+}
+
+/// So many requests in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub count: u32,
+    /// In this time.
+    pub per: Duration,
 }
 
 /// Which IP versions an endpoint is reached over.

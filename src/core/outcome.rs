@@ -1,5 +1,7 @@
 //! Every way an exchange can end, and the stable code of each failure.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 /// How a job ended: with an HTTP response of any status, or without a usable one.
@@ -18,6 +20,8 @@ pub struct Response {
     pub status: u16,
     /// Content-Type header, if there was one and it was text.
     pub content_type: Option<String>,
+    /// For how long the server asks to be left alone (Retry-After, RFC 9110 §10.2.3).
+    pub retry_after: Option<Duration>,
     /// The body, at most `max_response` bytes.
     pub body: Bytes,
 }

@@ -107,6 +107,11 @@ impl Request {
             let content_type = content_type(template, body, values);
             headers.push(("content-type".to_owned(), content_type.to_owned()));
         }
+        if let Some(name) = route.idempotency_key()
+            && !headers.iter().any(|(own, _)| own == name)
+        {
+            headers.push((name.to_owned(), values.id.to_string()));
+        }
         Ok(Self {
             method: route.method,
             host,

@@ -55,8 +55,8 @@ impl TrustWatch {
         }
     }
 
-    /// Takes over changes for as long as the event loop runs.
-    pub(crate) async fn follow(mut self) {
+    /// Takes over changes for as long as the event loop runs, and calls `then` after each.
+    pub(crate) async fn follow(mut self, then: impl Fn()) {
         if self.endpoints.is_empty() {
             return pending().await;
         }
@@ -69,6 +69,7 @@ impl TrustWatch {
                     reload(endpoint).await;
                 }
             }
+            then();
         }
     }
 }

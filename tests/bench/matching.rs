@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use mqtt_https_bridge::core::access::Hearing;
 use mqtt_https_bridge::core::bridge::{Action, Bridge, Event, Publisher};
-use mqtt_https_bridge::core::endpoint::{Endpoint, IpVersions, Limits, Redirects, Trust};
+use mqtt_https_bridge::core::endpoint::{Conduct, Endpoint, IpVersions, Limits, Redirects, Trust};
 use mqtt_https_bridge::core::message::{Message, QoS};
 use mqtt_https_bridge::core::outcome::{Outcome, Response};
 use mqtt_https_bridge::core::reply::{Form, Oversize, ReplyPlan};
@@ -88,6 +88,7 @@ fn exchange(
     let outcome = Outcome::Response(Response {
         status: 200,
         content_type: Some("application/json".to_owned()),
+        retry_after: None,
         body: "{\"id\":7,\"title\":\"a title of some length\",\"n\":[1,2,3]}".into(),
     });
     let id = job.id;
@@ -176,6 +177,7 @@ fn endpoint() -> Arc<Endpoint> {
         concurrency: 2,
         queue: 100,
         share: 25,
+        conduct: Conduct::default(),
     })
 }
 

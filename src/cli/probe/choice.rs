@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cli::endpoint::describe_trust;
 use crate::cli::probe::ProbeOptions;
 use crate::config::{Config, escape, nearest};
-use crate::core::endpoint::{Endpoint, IpVersions, Redirects, Trust, Unchecked};
+use crate::core::endpoint::{Conduct, Endpoint, IpVersions, Redirects, Trust, Unchecked};
 use crate::core::request::Request;
 
 /// The endpoint that a probe is made with.
@@ -104,5 +104,6 @@ fn default(options: &ProbeOptions) -> Endpoint {
         concurrency: 1,
         queue: 1,
         share: 1,
+        conduct: Conduct::default(),
     }
 }

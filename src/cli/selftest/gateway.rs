@@ -94,7 +94,8 @@ pub(super) fn topic(number: usize) -> String {
 /// Writes the cases' files and returns the bridge.toml that names them.
 fn configuration(cases: &[Case], places: &[Place], folder: &Path) -> io::Result<String> {
     let mut text = "[gateway]\nname = \"selftest\"\n[broker]\nlisten = [\"127.0.0.1:0\"]\n\
-         [defaults]\nreply_packet = 1024\nconcurrency = 1\n"
+         [defaults]\nreply_packet = 1024\nconcurrency = 1\n\
+         retry = { attempts = 1 }\n"
         .to_owned();
     for (number, (case, place)) in cases.iter().zip(places).enumerate() {
         let prefix = format!("{number}-");

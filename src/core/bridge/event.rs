@@ -1,16 +1,19 @@
 //! What the bridge is told and what it asks for.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::core::access::Hearing;
+use crate::core::bridge::circuit::Standing;
+use crate::core::bridge::queue::Queue;
 use crate::core::endpoint::{Endpoint, Limits};
 use crate::core::hub::ConnectionId;
 use crate::core::message::Message;
-use crate::core::outcome::Outcome;
+use crate::core::outcome::{Failure, Outcome};
 use crate::core::request::Request;
+use crate::core::route::RouteTable;
 use crate::core::store::{Change, Key};
 
 /// Who published a message, as far as replies and fairness need to know.
@@ -48,8 +51,8 @@ pub struct Job {
     pub id: JobId,
     /// The endpoint to ask.
     pub endpoint: Arc<Endpoint>,
-    /// What to ask.
-    pub request: Request,
+    /// What to ask, the same at each attempt.
+    pub request: Arc<Request>,
     /// Which try this is, from 1.
     pub attempt: u32,
     /// When the outcome is of no more use.
@@ -102,6 +105,11 @@ pub enum Event {
         /// The value, `None` if there is none or it can not be read.
         value: Option<Bytes>,
     },
+    /// Something happened that may have mended what did not work, such as the uplink coming up:
+    /// endpoints that are paused or out of reach are tried at once.
+    ProbeNow,
+    /// The configuration was read anew. Counters stay with the name of their route.
+    Routes(Arc<RouteTable>),
     /// No new jobs from now on; waiting ones are answered `bridge.stopping`.
     Stop,
     /// The end is there: those with a worker are answered `bridge.stopping` too.
@@ -161,6 +169,30 @@ pub enum Report {
         /// Its topic as configured.
         expected: String,
     },
+    /// An endpoint does not work any more. Said once, until it works again.
+    Endpoint {
+        /// Its name.
+        endpoint: String,
+        /// How it stands now.
+        standing: Standing,
+        /// The failure's code.
+        code: &'static str,
+        /// Its detail.
+        detail: String,
+    },
+    /// An endpoint works again.
+    EndpointWorks {
+        /// Its name.
+        endpoint: String,
+        /// How long it did not.
+        after: Duration,
+    },
+    /// TLS with several servers has failed within a minute: something between them and the
+    /// gateway answers in their place. Said once, until an endpoint works again.
+    CaptivePortal {
+        /// The servers.
+        hosts: Vec<String>,
+    },
     /// A Response Topic that may not be used; the reply went to the route's topic.
     ResponseTopicRefused {
         /// Client ID.
@@ -187,4 +219,34 @@ pub struct Counters {
     pub in_flight: usize,
     /// Stored messages given up to make room.
     pub dropped: usize,
+}
+
+/// How an endpoint stands, for the owner.
+#[derive(Clone, Debug)]
+pub struct EndpointState {
+    /// Its name.
+    pub name: String,
+    /// Whether it works.
+    pub standing: Standing,
+    /// Since when it does not.
+    pub since: Option<Instant>,
+    /// When it is tried next; `None` if it works or is tried at present.
+    pub next_probe: Option<Instant>,
+    /// The last failure to reach it, which may be long ago.
+    pub last_failure: Option<Failure>,
+    /// Requests with a worker.
+    pub running: usize,
+}
+
+impl EndpointState {
+    pub(super) fn of(queue: &Queue) -> Self {
+        Self {
+            name: queue.endpoint.name.clone(),
+            standing: queue.circuit.standing(),
+            since: queue.circuit.since(),
+            next_probe: queue.circuit.next_probe(),
+            last_failure: queue.circuit.last_failure().cloned(),
+            running: queue.running(),
+        }
+    }
 }

@@ -2,65 +2,130 @@
 //!
 //! A lane is what one client sent to one route: strictly in order, one job at a time. Clients
 //! with a job to start take turns, and so do the lanes of one client, so a backlog holds up
-//! nobody but its own lane.
+//! nobody but its own lane. Whose turn it is not yet, by a rate or by the endpoint's circuit, is
+//! passed over and keeps its place.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::core::bridge::circuit::{Admission, Circuit};
+use crate::core::bridge::rate::Bucket;
 use crate::core::bridge::{Job, JobId, Pending};
 use crate::core::endpoint::Endpoint;
-use crate::core::outcome::{Code, Failure};
+use crate::core::outcome::{Code, Failure, Outcome};
+
+/// Clients whose rate is remembered before those are forgotten that need not be.
+const REMEMBERED: usize = 64;
 
 /// A job and what is needed to answer it.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) job: Job,
     pub(super) pending: Pending,
+    /// What the last attempt came to.
+    pub(super) last: Option<Outcome>,
+}
+
+/// What waits in a lane.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A request of a direct route.
+    Direct(Box<Waiting>),
+}
+
+impl Item {
+    fn is_stored(&self) -> bool {
+        match self {
+            Self::Direct(_) => false,
+        }
+    }
+
+    fn is_job(&self, id: JobId) -> bool {
+        match self {
+            Self::Direct(waiting) => waiting.job.id == id,
+        }
+    }
+}
+
+/// What is to start.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) item: Item,
+    /// Whether it finds out how the endpoint stands.
+    pub(super) probe: bool,
 }
 
 /// The jobs of one endpoint, waiting and running.
 #[derive(Debug)]
 pub(super) struct Queue {
-    endpoint: Arc<Endpoint>,
-    /// Jobs that wait or run.
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) circuit: Circuit,
+    /// Jobs of direct routes that wait or run.
     held: usize,
     running: usize,
     /// Clients that hold a job.
     clients: HashMap<Arc<str>, Client>,
     /// Clients with a lane in `ready`, each once, the next one first.
     turns: VecDeque<Arc<str>>,
+    /// Lanes that go on at a time, with the job that waits for it.
+    delayed: BTreeMap<(Instant, JobId), (Arc<str>, usize)>,
+    bucket: Bucket,
+    /// The buckets of clients, as far as they are not full.
+    allowances: HashMap<Arc<str>, Bucket>,
+    /// When something that was passed over may start.
+    wake: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Client {
-    /// Jobs that wait or run.
+    /// Jobs of direct routes that wait or run.
     held: usize,
-    /// Lanes that hold a job: at most as many as the client's share.
+    /// Lanes that hold a job.
     lanes: Vec<Lane>,
-    /// Routes whose lane has a job to start and none running, each once, the next one first.
+    /// Slots of the routes whose lane has a job to start and none running, each once, the next
+    /// one first.
     ready: VecDeque<usize>,
 }
 
 #[derive(Debug)]
 struct Lane {
-    route: usize,
+    slot: usize,
     running: bool,
-    waiting: VecDeque<Waiting>,
+    /// Its key in `delayed`.
+    delayed: Option<(Instant, JobId)>,
+    waiting: VecDeque<Item>,
+}
+
+impl Client {
+    fn lane(&mut self, slot: usize) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| lane.slot == slot)
+    }
 }
 
 impl Queue {
     pub(super) fn new(endpoint: &Arc<Endpoint>) -> Self {
         Self {
             endpoint: Arc::clone(endpoint),
+            circuit: Circuit::default(),
             held: 0,
             running: 0,
             clients: HashMap::new(),
             turns: VecDeque::new(),
+            delayed: BTreeMap::new(),
+            bucket: Bucket::default(),
+            allowances: HashMap::new(),
+            wake: None,
         }
     }
 
     pub(super) fn serves(&self, endpoint: &Endpoint) -> bool {
         self.endpoint.name == endpoint.name
+    }
+
+    /// Returns how many jobs run.
+    pub(super) fn running(&self) -> usize {
+        self.running
     }
 
     /// Returns whether one more job of the client may be pushed.
@@ -77,99 +142,252 @@ impl Queue {
         Err(Failure::new(Code::BridgeBusy, detail))
     }
 
-    pub(super) fn push(&mut self, client: Arc<str>, route: usize, waiting: Waiting) {
-        self.held += 1;
-        let own = self.clients.entry(Arc::clone(&client)).or_default();
-        own.held += 1;
-        if let Some(lane) = own.lanes.iter_mut().find(|lane| lane.route == route) {
-            // It runs or is ready: its turn is arranged for.
-            lane.waiting.push_back(waiting);
-            return;
+    pub(super) fn push(&mut self, name: &Arc<str>, slot: usize, item: Item) {
+        let client = self.clients.entry(Arc::clone(name)).or_default();
+        if !item.is_stored() {
+            self.held += 1;
+            client.held += 1;
         }
-        own.lanes.push(Lane {
-            route,
-            running: false,
-            waiting: VecDeque::from([waiting]),
-        });
-        own.ready.push_back(route);
-        if own.ready.len() == 1 {
-            self.turns.push_back(client);
+        match client.lane(slot) {
+            Some(lane) => lane.waiting.push_back(item),
+            None => client.lanes.push(Lane {
+                slot,
+                running: false,
+                delayed: None,
+                waiting: VecDeque::from([item]),
+            }),
         }
+        self.arrange(name, slot);
     }
 
-    /// Takes the next job to start, `None` when there is none or all workers have one.
-    pub(super) fn start_next(&mut self) -> Option<Waiting> {
-        if self.running >= self.endpoint.concurrency {
-            return None;
-        }
-        let name = self.turns.pop_front()?;
-        let client = self.clients.get_mut(&name)?;
-        let route = client.ready.pop_front()?;
-        let lane = client.lanes.iter_mut().find(|lane| lane.route == route)?;
-        let waiting = lane.waiting.pop_front()?;
-        lane.running = true;
-        self.running += 1;
-        if !client.ready.is_empty() {
-            self.turns.push_back(name);
-        }
-        Some(waiting)
-    }
-
-    /// Takes note that the lane's running job is done.
-    pub(super) fn finish(&mut self, name: &Arc<str>, route: usize) {
+    /// Gives a lane its turn if it has something to start.
+    fn arrange(&mut self, name: &Arc<str>, slot: usize) {
         let Some(client) = self.clients.get_mut(name) else {
             return;
         };
-        let lane = client.lanes.iter_mut().find(|lane| lane.route == route);
-        let Some(lane) = lane.filter(|lane| lane.running) else {
+        let is_ready = client.ready.contains(&slot);
+        let Some(lane) = client.lane(slot) else {
             return;
         };
-        lane.running = false;
-        if !lane.waiting.is_empty() {
-            client.ready.push_back(route);
+        let startable = !lane.running && lane.delayed.is_none() && !lane.waiting.is_empty();
+        if startable && !is_ready {
+            client.ready.push_back(slot);
             if client.ready.len() == 1 {
                 self.turns.push_back(Arc::clone(name));
             }
-        }
-        self.running -= 1;
-        self.release(name, route);
-    }
-
-    /// Takes a waiting job out of its lane.
-    pub(super) fn remove(&mut self, name: &Arc<str>, route: usize, id: JobId) -> Option<Waiting> {
-        let client = self.clients.get_mut(name)?;
-        let lane = client.lanes.iter_mut().find(|lane| lane.route == route)?;
-        // Deadlines pass in order within a lane, so this is the first one.
-        let at = lane.waiting.iter().position(|it| it.job.id == id)?;
-        let waiting = lane.waiting.remove(at)?;
-        if lane.waiting.is_empty() && !lane.running {
-            client.ready.retain(|ready| *ready != route);
+        } else if !startable && is_ready {
+            client.ready.retain(|ready| *ready != slot);
             if client.ready.is_empty() {
                 self.turns.retain(|turn| turn != name);
             }
         }
-        self.release(name, route);
+    }
+
+    /// Takes the next job to start, `None` when there is none or all workers have one.
+    pub(super) fn start_next(&mut self, now: Instant) -> Option<Taken> {
+        self.wake = None;
+        if self.running >= self.endpoint.concurrency || self.turns.is_empty() {
+            return None;
+        }
+        if let Some(rate) = self.endpoint.conduct.rate
+            && let Some(until) = self.bucket.wait(rate, now)
+        {
+            self.wake = Some(until);
+            return None;
+        }
+        let (turn, at, probe) = self.choose(now)?;
+        self.wake = None;
+        let name = self.turns.remove(turn)?;
+        let client = self.clients.get_mut(&name)?;
+        let slot = client.ready.remove(at)?;
+        let lane = client.lane(slot)?;
+        let item = lane.waiting.pop_front()?;
+        lane.running = true;
+        self.running += 1;
+        if !client.ready.is_empty() {
+            self.turns.push_back(Arc::clone(&name));
+        }
+        if let Some(rate) = self.endpoint.conduct.rate {
+            self.bucket.take(rate, now);
+        }
+        if let Some(rate) = self.endpoint.conduct.client_rate {
+            if self.allowances.len() >= REMEMBERED {
+                self.allowances.retain(|_, bucket| !bucket.is_full(now));
+            }
+            self.allowances.entry(name).or_default().take(rate, now);
+        }
+        Some(Taken { item, probe })
+    }
+
+    /// Finds the first turn that can be taken: its place, that of the lane, and whether it is a
+    /// probe. Notes in `wake` when one of those passed over can.
+    fn choose(&mut self, now: Instant) -> Option<(usize, usize, bool)> {
+        // How the endpoint stands is the same for all direct jobs, and for all stored ones.
+        let direct = self.circuit.admits(false, now);
+        let stored = self.circuit.admits(true, now);
+        for (turn, name) in self.turns.iter().enumerate() {
+            if let Some(rate) = self.endpoint.conduct.client_rate
+                && let Some(bucket) = self.allowances.get(name)
+                && let Some(until) = bucket.wait(rate, now)
+            {
+                self.wake = sooner(self.wake, Some(until));
+                continue;
+            }
+            let Some(client) = self.clients.get(name) else {
+                continue;
+            };
+            for (at, slot) in client.ready.iter().enumerate() {
+                let lane = client.lanes.iter().find(|lane| lane.slot == *slot);
+                let Some(item) = lane.and_then(|lane| lane.waiting.front()) else {
+                    continue;
+                };
+                let admission = if item.is_stored() { stored } else { direct };
+                match admission {
+                    Admission::Start => return Some((turn, at, false)),
+                    Admission::Probe => return Some((turn, at, true)),
+                    Admission::Wait(until) => self.wake = sooner(self.wake, until),
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes note that the lane's running job is done.
+    pub(super) fn finish(&mut self, name: &Arc<str>, slot: usize) {
+        if self.end_run(name, slot) {
+            self.held -= 1;
+            if let Some(client) = self.clients.get_mut(name) {
+                client.held -= 1;
+            }
+            self.arrange(name, slot);
+            self.forget(name);
+        }
+    }
+
+    /// Takes the lane's running job back, to be started again at that time.
+    pub(super) fn put_back(
+        &mut self,
+        name: &Arc<str>,
+        slot: usize,
+        item: Item,
+        (until, id): (Instant, JobId),
+    ) {
+        self.end_run(name, slot);
+        let lane = self.clients.get_mut(name).and_then(|it| it.lane(slot));
+        if let Some(lane) = lane {
+            lane.waiting.push_front(item);
+            lane.delayed = Some((until, id));
+            self.delayed.insert((until, id), (Arc::clone(name), slot));
+        }
+    }
+
+    fn end_run(&mut self, name: &Arc<str>, slot: usize) -> bool {
+        let lane = self.clients.get_mut(name).and_then(|it| it.lane(slot));
+        let Some(lane) = lane.filter(|lane| lane.running) else {
+            return false;
+        };
+        lane.running = false;
+        self.running -= 1;
+        true
+    }
+
+    /// Lets lanes go on whose time has come.
+    pub(super) fn release_delayed(&mut self, now: Instant) {
+        while let Some(entry) = self.delayed.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            let (name, slot) = entry.remove();
+            if let Some(lane) = self.clients.get_mut(&name).and_then(|it| it.lane(slot)) {
+                lane.delayed = None;
+            }
+            self.arrange(&name, slot);
+        }
+    }
+
+    /// Returns when [`Queue::start_next`] may have something that it has not now, without
+    /// anything else happening.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        let delayed = self.delayed.keys().next().map(|(until, _)| *until);
+        sooner(self.wake, delayed)
+    }
+
+    /// Takes a waiting job of a direct route out of its lane.
+    pub(super) fn remove(
+        &mut self,
+        name: &Arc<str>,
+        slot: usize,
+        id: JobId,
+    ) -> Option<Box<Waiting>> {
+        let lane = self.clients.get_mut(name)?.lane(slot)?;
+        // Deadlines pass in order within a lane, so this is among the first.
+        let at = lane.waiting.iter().position(|it| it.is_job(id))?;
+        let Item::Direct(waiting) = lane.waiting.remove(at)?;
+        if let Some(key) = lane.delayed.filter(|(_, first)| *first == id) {
+            lane.delayed = None;
+            self.delayed.remove(&key);
+        }
+        self.held -= 1;
+        if let Some(client) = self.clients.get_mut(name) {
+            client.held -= 1;
+        }
+        self.arrange(name, slot);
+        self.forget(name);
         Some(waiting)
     }
 
-    /// Gives the place of one job free, and forgets lane and client when it was their last.
-    fn release(&mut self, name: &Arc<str>, route: usize) {
-        self.held -= 1;
+    /// Forgets what holds nothing.
+    fn forget(&mut self, name: &Arc<str>) {
         let Some(client) = self.clients.get_mut(name) else {
             return;
         };
-        client.held -= 1;
         client
             .lanes
-            .retain(|lane| lane.route != route || lane.running || !lane.waiting.is_empty());
+            .retain(|lane| lane.running || !lane.waiting.is_empty());
         if client.lanes.is_empty() {
             self.clients.remove(name);
         }
     }
 
+    /// Returns the waiting jobs of direct routes: client, slot and number.
+    pub(super) fn direct(&self) -> Vec<(Arc<str>, usize, JobId)> {
+        let mut all = Vec::new();
+        for (name, client) in &self.clients {
+            for lane in &client.lanes {
+                for item in &lane.waiting {
+                    let Item::Direct(waiting) = item;
+                    all.push((Arc::clone(name), lane.slot, waiting.job.id));
+                }
+            }
+        }
+        all.sort_unstable_by_key(|(_, _, id)| *id);
+        all
+    }
+
+    /// Returns whether the rate is what keeps a client's jobs from starting.
+    pub(super) fn is_slowed(&self, name: &str, now: Instant) -> bool {
+        let conduct = &self.endpoint.conduct;
+        let all = conduct.rate.and_then(|rate| self.bucket.wait(rate, now));
+        let own = self.allowances.get(name);
+        let own = own.zip(conduct.client_rate);
+        all.is_some() || own.is_some_and(|(bucket, rate)| bucket.wait(rate, now).is_some())
+    }
+
     /// Returns whether nothing is held, not even by what has passed.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.held == 0 && self.running == 0 && self.clients.is_empty() && self.turns.is_empty()
+        self.held == 0
+            && self.running == 0
+            && self.clients.is_empty()
+            && self.turns.is_empty()
+            && self.delayed.is_empty()
+    }
+}
+
+/// Returns the earlier of two times, as far as there are any.
+pub(super) fn sooner(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

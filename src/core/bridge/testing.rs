@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
-use crate::core::endpoint::{Endpoint, IpVersions, Limits, Redirects, Trust};
+use crate::core::endpoint::{Conduct, Endpoint, IpVersions, Limits, Redirects, Trust};
 use crate::core::message::{Message, Properties, QoS};
 use crate::core::reply::{Form, Oversize, ReplyPlan};
 use crate::core::request::Method;
+use crate::core::retry::Retry;
 use crate::core::route::{Route, RouteTopic, StatusSet};
 use crate::core::secret::Secret;
 use crate::core::template::{Place, Scope, Template, TemplateError};
@@ -137,7 +138,7 @@ impl RouteBuilder {
     }
 }
 
-/// An endpoint with two workers, a queue of 8 and a share of 4.
+/// An endpoint with two workers, a queue of 8 and a share of 4; each job has one attempt.
 pub(crate) fn endpoint(name: &str, change: impl FnOnce(&mut Endpoint)) -> Arc<Endpoint> {
     let mut endpoint = Endpoint {
         name: name.to_owned(),
@@ -151,6 +152,14 @@ pub(crate) fn endpoint(name: &str, change: impl FnOnce(&mut Endpoint)) -> Arc<En
         concurrency: 2,
         queue: 8,
         share: 4,
+        conduct: Conduct {
+            retry: Retry {
+                attempts: Some(1),
+                ..Retry::default()
+            },
+            pause: false,
+            ..Conduct::default()
+        },
     };
     change(&mut endpoint);
     Arc::new(endpoint)

@@ -65,6 +65,7 @@ fn response(status: u16, body: impl Into<Bytes>) -> Outcome {
     Outcome::Response(Response {
         status,
         content_type: Some("text/x".to_owned()),
+        retry_after: None,
         body: body.into(),
     })
 }

@@ -55,6 +55,16 @@ pub struct Route {
     pub reply_qos: QoS,
 }
 
+impl Route {
+    /// Returns the header by which the server can tell that it has had a request before: where
+    /// requests are sent again that do something each time.
+    pub(crate) fn idempotency_key(&self) -> Option<&str> {
+        let conduct = &self.endpoint.conduct;
+        let again = !self.method.is_idempotent() && conduct.retry.direct_attempts() > 1;
+        conduct.idempotency_key.as_deref().filter(|_| again)
+    }
+}
+
 /// Why a text is not a route topic or a status set, for the person who wrote it: `what; remedy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteError(pub String);

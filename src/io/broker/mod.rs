@@ -7,5 +7,3 @@ mod pace;
 mod patience;
 pub(crate) mod session;
 mod transport;
-#[cfg(feature = "websocket")]
-mod websocket;

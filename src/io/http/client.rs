@@ -16,6 +16,7 @@ use crate::core::bridge::Job;
 use crate::core::endpoint::{Endpoint, Limits, MAX_REDIRECTS, Redirects};
 use crate::core::outcome::{Code, Failure, Outcome, Response};
 use crate::core::request::{Method, Request};
+use crate::core::retry;
 use crate::io::clock;
 use crate::io::http::address;
 use crate::io::http::connector::{Connector, NoLookup};
@@ -267,9 +268,14 @@ impl Client {
         }
         let content_type = head.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
+        let field = |name| head.headers.get(name).and_then(|it| it.to_str().ok());
+        let retry_after = field(header::RETRY_AFTER).and_then(|after| {
+            retry::parse_after(after, field(header::DATE), clock::unix_time().as_secs())
+        });
         let response = Response {
             status,
             content_type: content_type.map(str::to_owned),
+            retry_after,
             body,
         };
         Ok(Hop { response, location })

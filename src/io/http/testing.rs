@@ -9,7 +9,7 @@ use super::resolver::Resolver;
 use super::support::certificates::{Authority, Identity};
 use super::support::https::{Script, Server};
 use crate::core::bridge::{Job, JobId};
-use crate::core::endpoint::{Endpoint, IpVersions, Limits, Redirects, Trust};
+use crate::core::endpoint::{Conduct, Endpoint, IpVersions, Limits, Redirects, Trust};
 use crate::core::outcome::{Failure, Outcome, Response};
 use crate::core::request::{Method, Request};
 use crate::io::clock::{self, Wall};
@@ -121,6 +121,7 @@ pub(crate) fn endpoint() -> Endpoint {
         concurrency: 4,
         queue: 16,
         share: 16,
+        conduct: Conduct::default(),
     }
 }
 
@@ -167,7 +168,7 @@ pub(crate) fn job(endpoint: &Arc<Endpoint>, request: Request, timeout: Duration)
     Job {
         id: JobId(1),
         endpoint: Arc::clone(endpoint),
-        request,
+        request: Arc::new(request),
         attempt: 1,
         deadline: clock::now() + LONG,
         limits: Limits {

@@ -11,7 +11,7 @@ use log::{Level, debug, error, info, log, log_enabled};
 
 use super::caps::{Caps, Line, ONCE};
 use super::{escape, escape_unquoted};
-use crate::core::bridge::Report as BridgeReport;
+use crate::core::bridge::{Report as BridgeReport, Standing};
 use crate::core::certificates::{Warning, Whose};
 use crate::core::hub::Report as HubReport;
 
@@ -140,6 +140,7 @@ impl Journal {
     }
 
     /// Returns the counts.
+    #[cfg(test)]
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
@@ -254,6 +255,31 @@ impl Journal {
                     );
                 }
             }
+            BridgeReport::Endpoint {
+                endpoint,
+                standing,
+                code,
+                detail,
+            } => self.fallen((endpoint, *standing), (code, detail), now),
+            BridgeReport::EndpointWorks { endpoint, after } => {
+                self.capped((Level::Info, "endpoint works", endpoint), now, || {
+                    let seconds = after.as_secs();
+                    format!(
+                        "endpoint `{}` works again, after {seconds} s",
+                        escape(endpoint)
+                    )
+                });
+            }
+            BridgeReport::CaptivePortal { hosts } => {
+                self.capped((Level::Warn, "captive portal", ""), now, || {
+                    let hosts: Vec<_> = hosts.iter().map(|host| escape(host).to_string()).collect();
+                    format!(
+                        "TLS fails with several servers ({}): likely a captive portal or a proxy \
+                         between answers in their place; open a web page behind this uplink",
+                        hosts.join(", ")
+                    )
+                });
+            }
             BridgeReport::ResponseTopicRefused { client, topic, why } => {
                 self.capped((Level::Debug, "response topic", client), now, || {
                     format!(
@@ -264,6 +290,23 @@ impl Journal {
                 });
             }
         }
+    }
+
+    /// Writes that an endpoint does not work any more.
+    fn fallen(
+        &mut self,
+        (endpoint, standing): (&str, Standing),
+        (code, detail): (&str, &str),
+        now: Instant,
+    ) {
+        let what = match standing {
+            Standing::Paused => "paused, its certificate was refused",
+            Standing::Unreachable | Standing::Works => "out of reach",
+        };
+        self.capped((Level::Warn, "endpoint", endpoint), now, || {
+            let (endpoint, detail) = (escape(endpoint), escape_unquoted(detail));
+            format!("endpoint `{endpoint}`: {what}: {code} - {detail}; it is tried now and then")
+        });
     }
 
     fn settled(

@@ -83,7 +83,7 @@ struct World {
     /// How many replies each has; chunks of one reply count as one.
     replies: BTreeMap<usize, BTreeSet<usize>>,
     running: Vec<Job>,
-    started: BTreeSet<JobId>,
+    started: BTreeSet<(JobId, u32)>,
     acknowledged: BTreeMap<u16, usize>,
     tickets: BTreeMap<u16, usize>,
     settled: Vec<usize>,
@@ -192,7 +192,7 @@ impl World {
 
     /// Reports an outcome for a job that nobody waits for: it changes nothing.
     fn finish_nothing(&mut self, id: JobId) {
-        let before = self.bridge.counters().to_vec();
+        let before = self.bridge.counters();
         let mut actions = Vec::new();
         let event = Event::Finished {
             id,
@@ -242,7 +242,7 @@ impl World {
 
     fn start(&mut self, job: Job) {
         assert!(!self.stopping, "{job:?} was started in the end");
-        assert!(self.started.insert(job.id), "{job:?} was started twice");
+        assert!(self.started.insert((job.id, job.attempt)), "{job:?} was started twice");
         assert!(job.deadline > self.now, "{job:?} is of no use");
         let endpoint = &job.endpoint.name;
         let running = self
@@ -319,6 +319,7 @@ impl World {
             let outcome = Outcome::Response(Response {
                 status: 200,
                 content_type: None,
+                retry_after: None,
                 body: "x".into(),
             });
             self.handle(Event::Finished {
@@ -348,6 +349,7 @@ fn outcome(input: &mut Input<'_>) -> Outcome {
     let size = 4 * input.below(256);
     Outcome::Response(Response {
         status,
+        retry_after: (input.below(4) == 0).then(|| Duration::from_secs(4)),
         content_type: input.flag().then(|| "text/plain".to_owned()),
         body: input.pick(&["x", "é", "\"", "\u{1}"]).repeat(size).into(),
     })

@@ -202,6 +202,7 @@ fn outcomes(message: &Message) -> [Outcome; 3] {
         Outcome::Response(Response {
             status,
             content_type: None,
+            retry_after: None,
             body: message.payload.clone(),
         })
     };

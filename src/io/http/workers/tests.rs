@@ -17,6 +17,7 @@ fn ok() -> Outcome {
     Outcome::Response(Response {
         status: 200,
         content_type: None,
+        retry_after: None,
         body: Bytes::new(),
     })
 }

@@ -1,13 +1,19 @@
+//! The bridge brought to a state in one line, and what it then asks for.
+
+mod failing;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::testing::{RouteBuilder, endpoint, message, message_with, publisher, route};
 use super::*;
+use crate::core::bridge::testing::{
+    RouteBuilder, endpoint, message, message_with, publisher, route,
+};
 use crate::core::hub::ConnectionId;
 use crate::core::message::Properties;
-use crate::core::outcome::Response;
+use crate::core::outcome::{Outcome, Response};
 use crate::core::reply::Form;
 use crate::core::request::Method;
 
@@ -57,6 +63,7 @@ impl Scenario {
         let outcome = Outcome::Response(Response {
             status,
             content_type: None,
+            retry_after: None,
             body: Bytes::from_static(b"body"),
         });
         let id = JobId(id);
@@ -160,7 +167,7 @@ fn a_message_becomes_a_job_and_its_outcome_a_reply() {
         ("content-type", "application/json"),
     ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let request = Request {
+    let request = crate::core::request::Request {
         body_holds_secret: false,
         method: Method::Post,
         host: "api.example.com".to_owned(),
@@ -169,7 +176,7 @@ fn a_message_becomes_a_job_and_its_outcome_a_reply() {
         headers: headers.to_vec(),
         body: Some(Bytes::from_static(b"21.5")),
     };
-    assert_eq!(job.request, request);
+    assert_eq!(*job.request, request);
     assert!(!format!("{job:?}").contains("s3cret"));
     scenario.seen();
     assert_eq!(
