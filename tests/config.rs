@@ -68,6 +68,34 @@ fn compare(fixture: &Path, lines: impl IntoIterator<Item = String>) {
 }
 
 #[test]
+fn what_a_message_quotes_stays_on_its_line() {
+    let hostile = "\\n\\r\\u001b[2J\\u0085";
+    let mut quoting = 0;
+    for folder in ["tests/config/invalid", "tests/config/valid"] {
+        for fixture in fixtures(folder) {
+            let text = fs::read_to_string(&fixture).unwrap();
+            for (at, quote) in text.match_indices('"') {
+                let (before, after) = text.split_at(at + quote.len());
+                let (errors, warnings) = match parse(&fixture, &format!("{before}{hostile}{after}"))
+                {
+                    Ok((_, warnings)) => (Vec::new(), warnings),
+                    Err(errors) => (errors, Vec::new()),
+                };
+                let errors = errors.iter().map(ToString::to_string);
+                for line in errors.chain(warnings.iter().map(ToString::to_string)) {
+                    assert!(!line.contains(char::is_control), "{line:?}");
+                    quoting += usize::from(line.contains("\\u{1b}[2J"));
+                }
+            }
+        }
+    }
+    assert!(
+        quoting > 100,
+        "only {quoting} messages quote what was written"
+    );
+}
+
+#[test]
 fn every_mistake_is_reported_with_line_and_remedy() {
     for fixture in fixtures("tests/config/invalid") {
         let text = fs::read_to_string(&fixture).unwrap();

@@ -6,6 +6,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
+use super::show::escape;
+
 /// A place in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -56,7 +58,8 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Collects errors and warnings while files are read.
+/// Collects errors and warnings while files are read. Whatever they quote of a file, each stays
+/// on one line.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     errors: RefCell<Vec<ConfigError>>,
@@ -66,10 +69,10 @@ pub(super) struct Report {
 
 impl Report {
     /// Adds an error; the same text at the same place is kept once.
-    pub(super) fn error(&self, origin: &Origin, text: impl Into<String>) {
+    pub(super) fn error(&self, origin: &Origin, text: impl AsRef<str>) {
         let error = ConfigError {
             origin: origin.clone(),
-            text: text.into(),
+            text: escape(text.as_ref()),
         };
         let mut errors = self.errors.borrow_mut();
         if !errors.contains(&error) {
@@ -79,17 +82,17 @@ impl Report {
 
     /// Adds an error about something that is not there. Left out when a file could not be read
     /// to its end: what is missing may be in the part that was not understood.
-    pub(super) fn missing(&self, origin: &Origin, text: impl Into<String>) {
+    pub(super) fn missing(&self, origin: &Origin, text: impl AsRef<str>) {
         if !self.incomplete.get() {
             self.error(origin, text);
         }
     }
 
     /// Adds a warning.
-    pub(super) fn warning(&self, origin: &Origin, text: impl Into<String>) {
+    pub(super) fn warning(&self, origin: &Origin, text: impl AsRef<str>) {
         self.warnings.borrow_mut().push(Warning {
             origin: origin.clone(),
-            text: text.into(),
+            text: escape(text.as_ref()),
         });
     }
 

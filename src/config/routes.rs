@@ -207,7 +207,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Reports a mistake of this route.
-    pub(super) fn error(&self, origin: &Origin, text: impl Into<String>) {
+    pub(super) fn error(&self, origin: &Origin, text: impl AsRef<str>) {
         self.section.report.error(origin, text);
     }
 

@@ -77,6 +77,7 @@ impl Hub {
             connect_expiry: connect.session_expiry,
             peer: who.peer,
             window: self.limits.in_flight.min(connect.receive_maximum).max(1),
+            quota: connect.receive_maximum.max(1),
             awake: false,
             look_at: None,
         };
@@ -253,6 +254,7 @@ impl Hub {
         if let Some(at) = connection.look_at {
             self.timers.insert((at, session));
         }
+        let is_exhausted = own.outbox.is_exhausted(connection.quota);
         let client = Arc::clone(&own.client);
         wake(own, &mut self.effects);
         for message in given_up {
@@ -264,6 +266,11 @@ impl Hub {
                 cause: likely_cause(message.topic.as_str(), message.bytes),
             };
             self.report(report, now);
+        }
+        if is_exhausted {
+            // Its next connection begins with all of its Receive Maximum (MQTT 5 §4.9).
+            let what = "left unacknowledged as many messages as it takes at once";
+            self.violate(session, Violation(reason::QUOTA_EXCEEDED, what), now);
         }
     }
 

@@ -104,6 +104,8 @@ pub(crate) struct Connection {
     pub(crate) peer: Option<SocketAddr>,
     /// Deliveries at QoS 1 and 2 in flight at most.
     pub(crate) window: u16,
+    /// The client's Receive Maximum, at least 1.
+    pub(crate) quota: u16,
     /// The shell knows that there are packets to write.
     pub(crate) awake: bool,
     /// When to look for deliveries that are not acknowledged, `None` if that is not planned.
@@ -214,6 +216,7 @@ impl Session {
         Some(Terms {
             version: connection.version,
             window: connection.window.into(),
+            quota: connection.quota.into(),
             maximum_packet: self.maximum_packet,
         })
     }

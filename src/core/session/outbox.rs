@@ -43,6 +43,8 @@ pub(crate) struct Terms {
     pub(crate) version: Version,
     /// Deliveries at QoS 1 and 2 in flight at most.
     pub(crate) window: usize,
+    /// The client's Receive Maximum.
+    pub(crate) quota: usize,
     /// Largest packet the client takes.
     pub(crate) maximum_packet: Option<usize>,
 }
@@ -160,9 +162,9 @@ impl Outbox {
     /// Returns whether [`Outbox::next`] may have something.
     pub(crate) fn is_ready(&self, terms: &Terms) -> bool {
         if self.window.is_behind() {
-            return self.window.next_again(terms.window).is_some();
+            return self.window.next_again(terms).is_some();
         }
-        let open = self.window.len() < terms.window;
+        let open = self.window.is_open(terms);
         match (self.replays.front(), self.queue.front()) {
             (Some(replay), _) => open || replay.qos == QoS::AtMostOnce,
             (None, Some(item)) => open || item.qos == QoS::AtMostOnce,
@@ -177,7 +179,7 @@ impl Outbox {
         (retained, grants): (&mut Retained, &Grants),
         now: Instant,
     ) -> Option<Outgoing> {
-        while let Some(again) = self.window.next_again(terms.window) {
+        while let Some(again) = self.window.next_again(terms) {
             let packet = match again {
                 Again::Release(packet_id) => Outgoing::PubRel(packet_id, reason::SUCCESS),
                 Again::Publish(packet_id, item) => {
@@ -252,6 +254,12 @@ impl Outbox {
                 - usize::from(version != Version::V5),
         });
         described.collect()
+    }
+
+    /// Returns whether so much was given up that the client can't be sent anything more over its
+    /// connection, having said that it takes only `quota` at once.
+    pub(crate) fn is_exhausted(&self, quota: u16) -> bool {
+        self.window.is_exhausted(quota.into())
     }
 
     /// Returns how many messages were dropped, when it is time to say so: at the first, then

@@ -2,15 +2,19 @@
 //!
 //! Acknowledgements may come in any order. What a client does not acknowledge is given up after a
 //! time, for many libraries drop a packet that is too large for them without a word, and what is
-//! unacknowledged holds up everything behind it.
+//! unacknowledged holds up everything behind it. The client may have it all the same: it goes on
+//! counting against the client's Receive Maximum, which is never exceeded (MQTT 5 §4.9).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::core::message::QoS;
 use crate::core::packet::{Outgoing, reason};
 
-use super::outbox::Outbound;
+use super::outbox::{Outbound, Terms};
+
+/// Most deliveries of one connection that may be given up: bounds what is remembered of them.
+const MOST_GIVEN_UP: usize = 1024;
 
 /// Deliveries in the order first sent.
 #[derive(Debug, Default)]
@@ -18,6 +22,9 @@ pub(super) struct Window {
     in_flight: VecDeque<InFlight>,
     /// How many of those were sent over this connection: they come first.
     sent: usize,
+    /// Identifiers given up over this connection, which the client has not answered: it counts
+    /// them still, and they are in use.
+    given_up: BTreeSet<u16>,
     last_id: u16,
 }
 
@@ -47,6 +54,7 @@ pub(super) enum Again<'w> {
 
 impl Window {
     /// Returns how many deliveries are unfinished.
+    #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.in_flight.len()
     }
@@ -54,6 +62,18 @@ impl Window {
     /// Prepares for a new connection: what is unacknowledged is sent again (MQTT-4.4.0-1).
     pub(super) fn resume(&mut self) {
         self.sent = 0;
+        self.given_up = BTreeSet::new();
+    }
+
+    /// Returns whether one more may be sent for the first time.
+    pub(super) fn is_open(&self, terms: &Terms) -> bool {
+        self.has_room(self.in_flight.len(), terms)
+    }
+
+    /// Returns whether the client has left unanswered as many as it takes at once: over this
+    /// connection it can't be sent anything more.
+    pub(super) fn is_exhausted(&self, quota: usize) -> bool {
+        self.given_up.len() >= quota.min(MOST_GIVEN_UP)
     }
 
     /// Returns whether something of an earlier connection is still to be sent again.
@@ -61,12 +81,14 @@ impl Window {
         self.sent < self.in_flight.len()
     }
 
-    /// Returns what is to be sent again next, if a window of this size lets it.
-    pub(super) fn next_again(&self, size: usize) -> Option<Again<'_>> {
+    /// Returns what is to be sent again next, if the connection lets it.
+    pub(super) fn next_again(&self, terms: &Terms) -> Option<Again<'_>> {
         let own = self.in_flight.get(self.sent)?;
         match &own.stage {
             Stage::Released => Some(Again::Release(own.packet_id)),
-            Stage::Published(item) if self.sent < size => Some(Again::Publish(own.packet_id, item)),
+            Stage::Published(item) if self.has_room(self.sent, terms) => {
+                Some(Again::Publish(own.packet_id, item))
+            }
             Stage::Published(_) => None,
         }
     }
@@ -87,7 +109,7 @@ impl Window {
     /// Returns an identifier that is not in use. There is one: the window is smaller than 65,535.
     pub(super) fn free_id(&self) -> Option<u16> {
         let candidates = (0..=u16::MAX).map(|step| self.last_id.wrapping_add(step).wrapping_add(1));
-        let mut usable = candidates.filter(|id| *id != 0);
+        let mut usable = candidates.filter(|id| *id != 0 && !self.given_up.contains(id));
         usable.find(|id| self.in_flight.iter().all(|own| own.packet_id != *id))
     }
 
@@ -118,6 +140,7 @@ impl Window {
 
     /// Takes in a PUBACK.
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
+        self.given_up.remove(&packet_id);
         if let Some(index) = self.find(
             packet_id,
             |stage| matches!(stage, Stage::Published(item) if item.qos == QoS::AtLeastOnce),
@@ -135,6 +158,9 @@ impl Window {
         let Some(index) = index else {
             // The client may be stuck with an exchange that this session knows nothing of.
             let unknown = code < reason::UNSPECIFIED;
+            if !unknown {
+                self.given_up.remove(&packet_id);
+            }
             return unknown.then_some(Outgoing::PubRel(packet_id, reason::PACKET_ID_NOT_FOUND));
         };
         if code >= reason::UNSPECIFIED {
@@ -150,6 +176,7 @@ impl Window {
 
     /// Takes in a PUBCOMP.
     pub(super) fn complete(&mut self, packet_id: u16) {
+        self.given_up.remove(&packet_id);
         if let Some(index) = self.find(packet_id, |stage| matches!(stage, Stage::Released)) {
             self.finish(index);
         }
@@ -168,10 +195,17 @@ impl Window {
             let mut sent = self.in_flight.iter().take(self.sent);
             let index = sent.position(|own| own.since + patience <= now)?;
             self.sent -= 1;
-            if let Stage::Published(item) = self.in_flight.remove(index)?.stage {
+            let own = self.in_flight.remove(index)?;
+            self.given_up.insert(own.packet_id);
+            if let Stage::Published(item) = own.stage {
                 return Some(item);
             }
         }
+    }
+
+    /// Whether one more PUBLISH may follow so many unfinished deliveries.
+    fn has_room(&self, unfinished: usize, terms: &Terms) -> bool {
+        unfinished < terms.window && unfinished + self.given_up.len() < terms.quota
     }
 
     fn find(&self, packet_id: u16, fits: impl Fn(&Stage) -> bool) -> Option<usize> {

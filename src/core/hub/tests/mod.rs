@@ -5,6 +5,7 @@ mod delivering;
 mod memory;
 mod publishing;
 mod quirks;
+mod quota;
 mod random;
 mod review;
 mod subscribing;

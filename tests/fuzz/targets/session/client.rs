@@ -16,7 +16,8 @@ pub struct Client {
     pub delivered: Vec<Delivery>,
     /// Codes of the latest SUBACK or UNSUBACK.
     pub codes: Option<Vec<u8>>,
-    window: usize,
+    /// How many deliveries that it has not finished it may be sent at most (MQTT 5 §4.9).
+    receive_maximum: usize,
     maximum_packet: Option<usize>,
     greeted: bool,
     alias_maximum: u16,
@@ -35,7 +36,7 @@ enum Stage {
 }
 
 impl Client {
-    pub fn new(connect: &Connect, window: usize) -> Self {
+    pub fn new(connect: &Connect) -> Self {
         let maximum_packet = connect.maximum_packet;
         Self {
             version: connect.version,
@@ -43,7 +44,7 @@ impl Client {
             closed: false,
             delivered: Vec::new(),
             codes: None,
-            window,
+            receive_maximum: usize::from(connect.receive_maximum),
             maximum_packet: maximum_packet.and_then(|max| usize::try_from(max).ok()),
             greeted: false,
             alias_maximum: connect.topic_alias_maximum,
@@ -155,9 +156,9 @@ impl Client {
             .values()
             .filter(|stage| **stage != Stage::Released);
         assert!(
-            published.count() <= self.window,
-            "more than the window of {}",
-            self.window
+            published.count() <= self.receive_maximum,
+            "more than the receive maximum of {}",
+            self.receive_maximum
         );
         Some(match delivery.qos {
             QoS::ExactlyOnce => Incoming::PubRec(id, 0),

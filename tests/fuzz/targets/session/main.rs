@@ -126,8 +126,7 @@ impl World {
     fn connect(&mut self, input: &mut Input<'_>) {
         let id = ConnectionId(self.clients.len() + 1);
         let connect = connect(input, self.eager);
-        let window = self.limits.in_flight.min(connect.receive_maximum).max(1);
-        let client = Client::new(&connect, usize::from(window));
+        let client = Client::new(&connect);
         self.clients.insert(id, client);
         tell(|| format!("{id:?}: {connect:?}"));
         self.hub.connect(id, connect, anyone(), self.now);
@@ -368,7 +367,7 @@ impl World {
         for name in CLIENTS {
             let id = ConnectionId(self.clients.len() + 1);
             let connect = packets::clean(name);
-            self.clients.insert(id, Client::new(&connect, 1));
+            self.clients.insert(id, Client::new(&connect));
             self.hub.connect(id, connect, anyone(), self.now);
             self.run();
             self.hub.close(id, Ended::Lost, self.now);
