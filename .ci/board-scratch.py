@@ -149,14 +149,15 @@ class Board:
         return hashlib.md5(file.read_bytes()).hexdigest() if file.exists() else None
 
     def launch(self, command, user, group):
-        ids = {name: int(self.read(f"etc/{file}").split(f"{name}:x:")[1].split(":")[0])
-               for file, name in (("passwd", user), ("group", group))}
+        # As procd: a name that is not found leaves what procd itself is, root.
+        uid, gid = (int(found[1]) if (found := re.search(rf"^{name}:x:(\d+):", self.read(f"etc/{file}"), re.M)) else 0
+                    for file, name in (("passwd", user), ("group", group)))
         def become():
             os.chroot(self.root)
             os.chdir("/")
             os.setgroups([])
-            os.setgid(ids[group])
-            os.setuid(ids[user])
+            os.setgid(gid)
+            os.setuid(uid)
         self.log = []
         self.starts += 1
         self.process = subprocess.Popen(command, preexec_fn=become, env={"PATH": "/usr/bin:/bin"}, text=True,
@@ -165,6 +166,11 @@ class Board:
                          args=(self.log, self.process.stdout), daemon=True).start()
         # A signal before it is ready would end it as it ends any program: not what is tested here.
         wait_until(lambda: self.said("listening on") or self.process.poll() is not None)
+
+    def ids(self):
+        """User and group of the daemon, each real, effective and saved the same."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return " ".join(re.search(rf"^{kind}:\t(\d+)\t\1\t\1\t\1$", status, re.M)[1] for kind in ("Uid", "Gid"))
 
     def halt(self, timeout):
         if self.process and self.process.poll() is None:
@@ -288,8 +294,7 @@ def first_boot(board, package):
     check("no jail without ujail", board.told("jail"), [])
     board.wait_said(r"listening on 127\.0\.0\.1:1883")
     board.wait_said(r"listening on \[::1\]:1883")
-    status = pathlib.Path(f"/proc/{board.process.pid}/status").read_text()
-    check("the daemon is not root", status, re.compile(r"^Uid:\t1886\t1886\t1886\t1886$", re.M))
+    check("the daemon is not root", board.ids(), "1886 1886")
 
     print("-- the network comes up, there are no users yet")
     board.network("lan", "192.168.1.1", "fd00:1::1")
@@ -338,6 +343,53 @@ def addresses(board, password):
     run("ip", "address", "add", "192.168.7.1/24", "dev", "lo")
     check("and listens when it comes", wait_until(lambda: connack("192.168.7.1", "kitchen", password) == 0))
     board.network("lan", "192.168.1.1", "fd00:1::1")
+
+
+def owners_and_modes(board, password):
+    print("-- owners and modes of what the service reads")
+    folder = board.root / f"etc/{NAME}"
+    def facts(path):
+        found = os.lstat(path)
+        return found.st_uid, found.st_gid, found.st_mode & 0o777
+    def service(action):
+        check(f"{action} succeeds", board.sh(f"/etc/init.d/{NAME} {action}").returncode, 0)
+    (folder / "certificates").mkdir(mode=0o700)
+    board.write(f"etc/{NAME}/certificates/two words.pem", "not read by anyone\n", 0o666)
+    board.write(f"etc/{NAME}/listener-ca.key", "key of a CA\n", 0o644)
+    board.write("etc/elsewhere", "of others\n", 0o600)
+    (folder / "link").symlink_to("/etc/elsewhere")
+    (folder / "own").mkdir(mode=0o700)
+    board.write(f"etc/{NAME}/own/data", "of the daemon\n", 0o600)
+    for path in ("own", "own/data"):
+        os.chown(folder / path, 1886, 1886)
+    service("start")
+    check("readable to the daemon, writable to root only", {path: facts(folder / path) for path in
+          (".", "bridge.toml", "users.toml", "certificates", "certificates/two words.pem")},
+          {".": (0, 1886, 0o750), "bridge.toml": (0, 1886, 0o640), "users.toml": (0, 1886, 0o640),
+           "certificates": (0, 1886, 0o750), "certificates/two words.pem": (0, 1886, 0o640)})
+    check("the key of the CA is root's alone", facts(folder / "listener-ca.key")[2], 0o600)
+    check("where a link leads stays as it is", facts(board.root / "etc/elsewhere"), (0, 0, 0o600))
+    check("what the daemon wrote stays its own", [facts(folder / path) for path in ("own", "own/data")],
+          [(1886, 1886, 0o700), (1886, 1886, 0o600)])
+    before = {path: os.lstat(path).st_ctime_ns for path in folder.rglob("*")}
+    service("start")
+    check("another start writes nothing to flash", {path: os.lstat(path).st_ctime_ns for path in folder.rglob("*")}, before)
+    shutil.rmtree(folder / "own")
+    shutil.rmtree(folder / "certificates")
+    for path in ("listener-ca.key", "link"):
+        (folder / path).unlink()
+    board.sh(f"/etc/init.d/{NAME} start")
+    check("the daemon ran all the time, or again", board.process.poll(), None)
+    check("and lets the node in", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
+
+    print("-- a backup of another router is restored, which knows no such user")
+    board.sh(f"/etc/init.d/{NAME} stop")
+    board.write("etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+    board.write("etc/group", "root:x:0:\n")
+    service("start")
+    check("it has a user of its own again", board.read("etc/passwd"), re.compile(rf"^{NAME}:x:1886:1886:", re.M))
+    check("and a group", board.read("etc/group"), re.compile(rf"^{NAME}:x:1886:", re.M))
+    check("and is not root", board.ids(), "1886 1886")
 
 
 def configuration(board):
@@ -390,7 +442,7 @@ def hotplug(board):
     check("without a jail nothing needs to happen", board.process.pid, pid)
     board.write("sbin/ujail", "", 0o755)
     board.sh(f"/etc/init.d/{NAME} reload")
-    check("with ujail there is a jail", board.told("jail"), [f"{NAME} ronly"])
+    check("with ujail there is a jail", board.told("jail"), [f"{NAME} ronly procfs"])
     check("with the paths it needs", board.told("mount"),
           [f"/etc/{NAME}", f"/var/run/{NAME}", "/etc/ssl", "/etc/hosts", "/etc/resolv.conf"])
     pid = board.process.pid
@@ -420,8 +472,18 @@ def upgrade_and_removal(board, package, password):
     check("a clock known to be set: ntpd is left alone", board.exists("tmp/sysntpd.log"), False)
     check("the service runs again, once", (board.starts, board.process.poll()), (starts + 1, None))
     check("and lets the node in", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
-    kept = board.read(f"lib/upgrade/keep.d/{NAME}").split()
-    check("sysupgrade keeps configuration, users and secrets", kept, [f"/etc/{NAME}/"])
+
+    print("-- an upgrade by apk, which stops nothing and then says `start`")
+    pid = board.process.pid
+    board.write(f"etc/{NAME}/bridge.toml.apk-new", "# of the next package\n")
+    board.sh(f"/etc/init.d/{NAME} start", PKG_UPGRADE="1")
+    check("nothing but its new configuration: nothing happens", board.process.pid, pid)
+    starts = board.starts
+    with (board.root / f"usr/bin/{NAME}").open("a") as program:
+        program.write("# another program\n")
+    board.sh(f"/etc/init.d/{NAME} start", PKG_UPGRADE="1")
+    check("another program: it runs, once", (board.starts, board.process.poll()), (starts + 1, None))
+    (board.root / f"etc/{NAME}/bridge.toml.apk-new").unlink()
 
     print("-- installed anew, on a router that has been up for long")
     (board.root / f"var/run/{NAME}/clock").unlink()
@@ -431,12 +493,36 @@ def upgrade_and_removal(board, package, password):
     check("and tells at once that the clock is set", board.read(f"var/run/{NAME}/clock"), "stratum 2\n")
 
     print("-- removal")
+    kept = kept_files(board)
     board.remove()
     check("the service is gone", (board.process, board.exists(f"etc/rc.d/S95{NAME}")), (None, False))
     left = sorted(str(path.relative_to(board.root)) for path in board.root.rglob(f"*{NAME}*") if path.is_symlink() or path.is_file() or not any(path.iterdir()))
     check("nothing else is left", left, [])
     check("what the owner made stays", sorted(path.name for path in (board.root / f"etc/{NAME}").iterdir()),
           ["bridge.toml", "bridge.toml-opkg", "posts.token", "users.toml"])
+    return kept
+
+
+def kept_files(board):
+    """What sysupgrade and backups would keep: path → (content, mode), found as they find it."""
+    found = board.sh("find $(sed -n '/^#/d;p' /lib/upgrade/keep.d/*) -type f -o -type l").stdout.split()
+    return {path: ((board.root / path[1:]).read_bytes(), (board.root / path[1:]).stat().st_mode & 0o777) for path in found}
+
+
+def sysupgrade(board, package, password, kept):
+    print("-- sysupgrade to an image without the package, which is installed again")
+    check("configuration, users and secrets were kept", sorted(kept),
+          [f"/etc/{NAME}/{name}" for name in ("bridge.toml", "bridge.toml-opkg", "posts.token", "users.toml")])
+    shutil.rmtree(board.root / f"etc/{NAME}")
+    shutil.rmtree(board.root / f"var/run/{NAME}")
+    (board.root / f"etc/{NAME}").mkdir()
+    for path, (content, mode) in kept.items():
+        board.write(path[1:], content.decode(), mode)
+    result = board.install(package)
+    check("it succeeds", (result.returncode, result.stderr), (0, ""))
+    check("the configuration is the owner's", board.read(f"etc/{NAME}/bridge.toml"), kept[f"/etc/{NAME}/bridge.toml"][0].decode())
+    check("and the node is let in", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
+    check("the secret is for the daemon only", [(found.st_gid, found.st_mode & 0o777) for found in [(board.root / f"etc/{NAME}/posts.token").stat()]], [(1886, 0o640)])
 
 
 def main():
@@ -449,9 +535,11 @@ def main():
         first_boot(board, package)
         password = users(board)
         addresses(board, password)
+        owners_and_modes(board, password)
         configuration(board)
         hotplug(board)
-        upgrade_and_removal(board, package, password)
+        kept = upgrade_and_removal(board, package, password)
+        sysupgrade(board, package, password, kept)
     finally:
         if failed:
             print("---- log of the daemon\n" + "".join(board.log))

@@ -24,9 +24,15 @@ config_get_bool() {
 	config_get raw "$2" "$3" "$4"
 	case "$raw" in
 		1 | on | true | yes | enabled) eval "$1=1" ;;
-		*) eval "$1=0" ;;
+		0 | off | false | no | disabled) eval "$1=0" ;;
+		*) eval "$1=\$4" ;;
 	esac
 }
+
+group_exists() { grep -q "^$1:" /etc/group; }
+group_add() { echo "$1:x:$2:" >> /etc/group; }
+user_exists() { grep -q "^$1:" /etc/passwd; }
+user_add() { echo "$1:x:$2:$3:$1:/var/run/$1:/bin/false" >> /etc/passwd; }
 
 user_and_group() {
 	local required user group
@@ -34,9 +40,8 @@ user_and_group() {
 	required=$(sed -n 's/^Require-User: //p' "/usr/lib/opkg/info/$1.control")
 	user=${required%%:*}
 	group=${required#*:}
-	grep -q "^${group%=*}:" /etc/group || echo "${group%=*}:x:${group#*=}:" >> /etc/group
-	grep -q "^${user%=*}:" /etc/passwd ||
-		echo "${user%=*}:x:${user#*=}:${group#*=}::/var/run:/bin/false" >> /etc/passwd
+	group_exists "${group%=*}" || group_add "${group%=*}" "${group#*=}"
+	user_exists "${user%=*}" || user_add "${user%=*}" "${user#*=}" "${group#*=}"
 }
 
 init_scripts() { sed -n 's|^\(/etc/init.d/.*\)|\1|p' "/usr/lib/opkg/info/$1.list"; }
