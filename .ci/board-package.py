@@ -111,6 +111,11 @@ def check_control(control, architecture, data_size, time):
     check("control: Architecture is that of the file name", fields["Architecture"] == architecture, fields["Architecture"])
     check("control: Installed-Size is that of the data tar", int(fields["Installed-Size"]) == data_size)
     check("control: SourceDateEpoch is the members' time", int(fields["SourceDateEpoch"]) == time)
+    check("control: Depends, License, Section as the feed's Makefile says",
+          [fields[name] for name in ("Depends", "SourceName", "License", "LicenseFiles", "Section")], ["libc", NAME, "MIT", "LICENSE", "net"])
+    check("control: the licence is there", (ROOT / fields["LicenseFiles"]).is_file())
+    check("control: Description is text, each line after one blank", all(re.fullmatch(r" [!-~][ -~]*", line)
+          for line in fields["Description"].split("\n")), fields["Description"])
     user = re.fullmatch(r"([a-z-]+)=(\d+):([a-z-]+)=(\d+)", fields["Require-User"])
     check("control: Require-User names user and group, not root", user and user[1] == user[3] == NAME and 0 < int(user[2]) == int(user[4]) < 65536)
     check("control: ends with a newline, no empty line", control["/control"][2].endswith(b"\n") and b"\n\n" not in control["/control"][2])
@@ -131,6 +136,8 @@ def check_files(data, control):
     init = files[f"/etc/init.d/{NAME}"]
     check("init: rc.common, procd, executable", init[0] == 0o755 and init[1].startswith(b"#!/bin/sh /etc/rc.common\n")
           and re.search(rb"^USE_PROCD=1$", init[1], re.M) and re.search(rb"^START=\d\d$", init[1], re.M))
+    ids = set(re.findall(r"=(\d+)", parse_control(control["/control"][2])["Require-User"]))
+    check("init: makes the user with the ID that Require-User gives", set(re.findall(rb"^ID=(\d+)", init[1], re.M)) == {number.encode() for number in ids})
     for kind in ("ntp", "iface"):
         found = [path for path in files if re.fullmatch(rf"/etc/hotplug\.d/{kind}/\d\d-{NAME}", path)]
         check(f"hotplug.d/{kind}: one script, executable", len(found) == 1 and files[found[0]][0] == 0o755)
