@@ -14,7 +14,9 @@ use rustls::pki_types::ServerName;
 use crate::io::clock::Wall;
 
 /// Most servers whose sessions are kept for one endpoint.
-const MAX_SERVERS: usize = 32;
+const MAX_SERVERS: usize = 16;
+/// What rustls keeps of one server, which is how it counts.
+const TICKETS: usize = 8;
 
 /// The session store of one endpoint, shared by its workers.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl Sessions {
             era: clock.era(),
         };
         Self {
-            kept: ClientSessionMemoryCache::new(MAX_SERVERS),
+            kept: ClientSessionMemoryCache::new(MAX_SERVERS * TICKETS),
             ends: Mutex::new(ends),
             clock,
         }

@@ -116,16 +116,17 @@ impl Stream {
         while self.tls.is_handshaking() {
             if let Err(ended) = self.flush_records(deadline) {
                 // A server that closes says why before it does: look for its alert.
-                return match self.fill(deadline) {
+                return match self.receive(deadline) {
                     Err(Ended::Tls(error)) => Err(Ended::Tls(error)),
                     _ => Err(ended),
                 };
             }
             if self.tls.is_handshaking() {
-                self.fill(deadline)?;
+                self.receive(deadline)?;
             }
         }
-        // The client's last flight waits for the request: one packet instead of two.
+        // The client's last flight, if it has the last one, waits for the request: one packet and
+        // one system call instead of two.
         Ok(())
     }
 
@@ -237,8 +238,17 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads from the socket once and lets rustls work on it.
+    /// Reads from the socket once, and sends what rustls has to say to that.
     fn fill(&mut self, deadline: Instant) -> Result<(), Ended> {
+        self.receive(deadline)?;
+        match self.write_broken {
+            true => Ok(()),
+            false => self.flush_records(deadline),
+        }
+    }
+
+    /// Reads from the socket once and lets rustls work on it.
+    fn receive(&mut self, deadline: Instant) -> Result<(), Ended> {
         let limit = socket_limit(deadline)?;
         if self.read_limit != Some(limit) {
             self.socket
@@ -256,12 +266,9 @@ impl Stream {
             let _ = self.tls.write_tls(&mut self.socket);
             return Err(Ended::Tls(error));
         }
-        if count == 0 {
-            return Err(Ended::Cut);
-        }
-        match self.write_broken {
-            true => Ok(()),
-            false => self.flush_records(deadline),
+        match count {
+            0 => Err(Ended::Cut),
+            _ => Ok(()),
         }
     }
 
