@@ -130,6 +130,7 @@ name = "smoke"
 [broker]
 listen = ["127.0.0.1:0"]
 users_file = "users.toml"
+websocket = { listen = ["127.0.0.1:0"], origins = ["https://garden.example"] }
 
 [secret.token]
 file = "token"
@@ -182,6 +183,7 @@ class Daemon:
         ready = queue.Queue()
         threading.Thread(target=self.read, args=(ready,), daemon=True).start()
         self.port = ready.get(timeout=LIMIT)
+        self.web_port = ready.get(timeout=LIMIT)
 
     def read(self, ready):
         for line in self.process.stderr:
@@ -232,6 +234,32 @@ def ask_with_paho(port, topic, payload, response_topic):
         properties.CorrelationData = b"\x00\x01id"
         client.publish(topic, payload, qos=1, properties=properties)
         return replies.get(timeout=LIMIT)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def connect_by_websocket(port, origin=None, password=None):
+    """Connects by WebSocket as a browser or another program would; returns the answer and an echo."""
+    answers, echoes = queue.Queue(), queue.Queue()
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, transport="websockets")
+    # paho names an Origin of its own making, as no other program does that is not a browser.
+    others = lambda headers: {k: v for k, v in headers.items() if k != "Origin"}
+    client.ws_set_options(path="/mqtt", headers=lambda own: others(own) | ({"Origin": origin} if origin else {}))
+    if password:
+        client.username_pw_set("kitchen", password)
+    client.on_connect = lambda c, u, flags, reason, *_: answers.put(str(reason))
+    client.on_connect_fail = lambda *_: answers.put("no connection")
+    client.on_subscribe = lambda c, *_: c.publish("nodes/kitchen/echo", "x" * 40_000, qos=2)
+    client.on_message = lambda c, u, message: echoes.put(len(message.payload))
+    client.connect_async("127.0.0.1", port)
+    client.loop_start()
+    try:
+        answer = answers.get(timeout=LIMIT)
+        if answer != "Success" or password:
+            return answer
+        client.subscribe("nodes/kitchen/echo", 2)
+        return answer, echoes.get(timeout=LIMIT)
     finally:
         client.disconnect()
         client.loop_stop()
@@ -315,6 +343,12 @@ def run_cases(daemon, password):
     message = ask_with_paho(port, "nodes/n2/tls/expired", "", "replies/n2/mine")
     check("paho: correlation data comes back", message.properties.CorrelationData, b"\x00\x01id")
     check("paho: user property code", dict(message.properties.UserProperty).get("code"), "tls.expired")
+
+    web = daemon.web_port
+    check("WebSocket: a program that is no browser", connect_by_websocket(web), ("Success", 40_000))
+    check("WebSocket: a page of another site", connect_by_websocket(web, "https://evil.example"), "no connection")
+    check("WebSocket: a page without a password", connect_by_websocket(web, "https://garden.example"), "Not authorized")
+    check("WebSocket: a page with a password", connect_by_websocket(web, "https://garden.example", password), "Success")
 
     wrong = command("mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-t", "x", "-m", "", "-u", "kitchen", "-P", "wrong")
     check("a wrong password is refused as such", wrong.stderr.strip(), re.compile("(?i)bad user ?name or password|not authori[sz]ed"))

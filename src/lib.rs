@@ -23,6 +23,7 @@ mod io;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -47,6 +48,8 @@ pub enum RunError {
     Endpoint(String),
     /// The listener with TLS cannot be prepared; names the file that is wrong.
     Tls(String),
+    /// Another daemon answers at this socket of `[gateway] status_socket`.
+    Running(PathBuf),
     /// The system refuses something that the event loop cannot do without.
     System(std::io::Error),
     /// A second signal of this number came before all was finished.
@@ -57,7 +60,7 @@ impl RunError {
     /// Returns the exit code of a process that ends for this reason.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen { .. } => 69,
+            Self::Listen { .. } | Self::Running(_) => 69,
             Self::Endpoint(_) | Self::Tls(_) => 78,
             Self::System(_) => 70,
             Self::Interrupted(signal) => 128_u8.saturating_add(*signal),
@@ -73,6 +76,11 @@ impl fmt::Display for RunError {
             }
             Self::Endpoint(what) => f.write_str(what),
             Self::Tls(what) => write!(f, "[broker] tls: {what}"),
+            Self::Running(path) => write!(
+                f,
+                "another daemon answers at `{}`; stop it, or choose another [gateway] status_socket",
+                path.display()
+            ),
             Self::System(cause) => write!(f, "cannot start the event loop: {cause}"),
             Self::Interrupted(_) => f.write_str("stopped before all requests were finished"),
         }
@@ -101,7 +109,7 @@ impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { cause, .. } | Self::System(cause) => Some(cause),
-            Self::Endpoint(_) | Self::Tls(_) | Self::Interrupted(_) => None,
+            Self::Endpoint(_) | Self::Tls(_) | Self::Running(_) | Self::Interrupted(_) => None,
         }
     }
 }

@@ -214,7 +214,7 @@ fn check_prints_what_it_understood_and_no_secret() {
     let ended = run(&folder, &["check"]);
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
     let expected = "\
-file        bridge.toml is valid
+file        bridge.toml is valid, id f76ae8ab
 gateway     HOST
 listener    127.0.0.1:0 (MQTT 3.1, 3.1.1 and 5)
 anonymous   clients on this machine, which publish to # and subscribe to #

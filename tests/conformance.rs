@@ -13,6 +13,9 @@
 
 #[path = "support/mqtt.rs"]
 mod mqtt;
+#[cfg(feature = "websocket")]
+#[path = "support/websocket.rs"]
+mod web;
 
 #[path = "conformance/connect.rs"]
 mod connect;
@@ -30,3 +33,6 @@ mod session;
 mod subscribe;
 #[path = "conformance/tables.rs"]
 mod tables;
+#[cfg(feature = "websocket")]
+#[path = "conformance/websocket.rs"]
+mod websocket;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::cli::probe::ProbeOptions;
-use crate::cli::{check, listener_cert, run, send, user};
+use crate::cli::{check, listener_cert, run, send, status, user};
 use crate::config;
 use crate::core::endpoint::Roots;
 
@@ -33,6 +33,7 @@ const AFTER_HELP: &str = concat!(
   mqtt-https-bridge                                     run with ./bridge.toml
   mqtt-https-bridge check                               validate it and show what it means
   mqtt-https-bridge check --topic nodes/me/posts/1/get  show the request of such a message
+  mqtt-https-bridge status                              show what the daemon is doing
   mqtt-https-bridge send nodes/me/posts/1/get           ask as a node would, print the reply
   mqtt-https-bridge probe https://expired.badssl.com    try a server, explain its certificate
   mqtt-https-bridge user add kitchen                    make a user, print its password once
@@ -41,7 +42,7 @@ Exit codes:
     0  all well
     1  the answer is no: a failure as reply, a bad certificate, no such user or route, a self-test that differs
    64  the arguments make no sense
-   69  a port is taken, or the broker can't be reached
+   69  a port is taken, or the broker or the daemon can't be reached
    70  a fault of this program
    78  bridge.toml, or a file it names, has to be corrected
   124  no reply in time
@@ -75,6 +76,8 @@ pub(super) enum Command {
     /// Judge good and bad certificates, made on the spot, and show what a node is told; offline
     #[cfg(feature = "selftest")]
     Selftest,
+    /// Ask the daemon that runs for its clients, routes, endpoints and counters
+    Status(status::Arguments),
     /// Publish a message as an MQTT 5 client and print the reply
     Send(send::Arguments),
     /// Make a certificate for the TLS listener, its key, and a small CA that nodes trust

@@ -171,12 +171,21 @@ fn overview(config: &Config) -> String {
         // Writing to a String can not fail.
         let _ = writeln!(text, "{name:<12}{value}");
     };
-    line("file", format!("{} is valid", config.path.display()));
+    let (file, id) = (config.path.display(), &config.id);
+    line("file", format!("{file} is valid, id {id}"));
     line("gateway", config.gateway.to_string());
     let broker = &config.broker;
     let plain = broker.listen.iter().map(|address| (address, ""));
     let tls = broker.tls.iter().flat_map(|tls| &tls.listen);
-    for (address, over) in plain.chain(tls.map(|address| (address, " over TLS"))) {
+    let web = broker.websocket.iter().flat_map(|web| {
+        let over = match web.tls {
+            true => " over WebSocket and TLS",
+            false => " over WebSocket",
+        };
+        web.listen.iter().map(move |address| (address, over))
+    });
+    let tls = tls.map(|address| (address, " over TLS"));
+    for (address, over) in plain.chain(tls).chain(web) {
         let closed = is_network(*address) && !broker.anonymous.lets_network_in(config.users.len());
         let state = if closed {
             ", closed until there is a user"

@@ -14,6 +14,7 @@ mod run;
 mod selftest;
 mod send;
 mod sign;
+mod status;
 mod user;
 mod users_file;
 
@@ -79,6 +80,7 @@ fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit>
         #[cfg(feature = "selftest")]
         Command::Selftest => selftest::selftest(arguments.log_level, streams),
         Command::Send(options) => send::send(&options, streams),
+        Command::Status(options) => status::status(&config, options, streams),
         Command::ListenerCert(options) => listener_cert::listener_cert(&config, &options, streams),
         Command::User(options) => user::user(&config, &options.command, streams),
     }

@@ -10,7 +10,7 @@ use log::LevelFilter;
 use crate::Shutdown;
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, load};
-use crate::config::{listen_address, listen_collision};
+use crate::config::{default_socket, listen_address, listen_collision};
 
 /// Arguments of `run`.
 #[derive(Args, Debug, Default)]
@@ -37,6 +37,8 @@ pub(super) fn run(
     if !arguments.listen.is_empty() {
         config.broker.listen = arguments.listen;
     }
+    let socket = config.status_socket.take();
+    config.status_socket = Some(socket.unwrap_or_else(|| default_socket(path)));
     crate::io::log::init(level.unwrap_or_else(level_from_environment));
     for warning in warnings {
         log::warn!("{warning}");

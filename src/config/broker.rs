@@ -1,7 +1,7 @@
 //! `[gateway]` and `[broker]`: the gateway's name, listeners, limits, and who may connect unnamed.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +10,20 @@ use crate::core::access::Rules;
 use super::section::Section;
 use super::show::quote;
 use super::users::{self, Holder, Rule};
-use super::{Anonymous, Broker, ClockTrust, TlsListener, limits, value};
+use super::{Anonymous, Broker, ClockTrust, TlsListener, limits, value, websocket};
 
 /// The users file unless `users_file` names another.
 const USERS_FILE: &str = "users.toml";
+
+/// Longest path of a socket, in bytes: the system's structure has room for 107.
+const LONGEST_SOCKET: usize = 100;
 
 /// `[gateway]` as read.
 pub(super) struct Gateway {
     pub(super) name: Arc<str>,
     pub(super) stop_timeout: Duration,
     pub(super) clock: ClockTrust,
+    pub(super) status_socket: Option<PathBuf>,
 }
 
 /// Reads `[gateway]`; `host_name` stands in for a name that is not configured, and relative paths
@@ -46,9 +50,13 @@ pub(super) fn read_gateway(
     let clock = section
         .as_ref()
         .and_then(|section| read_clock(section, directory));
+    let status_socket = section
+        .as_ref()
+        .and_then(|section| read_status_socket(section, directory));
     let stop_timeout = section.and_then(|section| section.duration("stop_timeout", bounds));
     Gateway {
         clock: clock.unwrap_or_default(),
+        status_socket,
         name: name.unwrap_or_else(host_name).into(),
         stop_timeout: stop_timeout.map_or(Duration::from_secs(10), |at| at.value),
     }
@@ -65,6 +73,21 @@ fn read_clock(section: &Section<'_>, directory: &Path) -> Option<ClockTrust> {
     // It need not be there: that it comes is what is waited for.
     let file = clock.require("synchronised_file", file, remedy)?;
     Some(ClockTrust::SynchronisedFile(directory.join(file.value)))
+}
+
+fn read_status_socket(section: &Section<'_>, directory: &Path) -> Option<PathBuf> {
+    let written = section.text("status_socket")?;
+    let path = directory.join(&written.value);
+    let bytes = path.as_os_str().len();
+    if written.value.is_empty() || bytes > LONGEST_SOCKET {
+        let text = format!(
+            "status_socket {} has {bytes} bytes with its folder, expected 1 to {LONGEST_SOCKET}; \
+             write a shorter path",
+            quote(&written.value)
+        );
+        section.report.error(&written.origin, text);
+    }
+    Some(path)
 }
 
 /// Returns the name of this machine, or `gateway` if it has none that fits a topic level.
@@ -110,8 +133,14 @@ pub(super) fn read_broker(top: &Section<'_>, directory: &Path) -> ReadBroker {
         subscribe: rules("anonymous_subscribe"),
     };
     let listen = read_listeners(section);
+    let websocket = section.and_then(|section| websocket::open(section));
+    let shares = websocket.as_ref().is_some_and(|opened| opened.tls);
+    let tls = section.and_then(|section| read_tls(section, directory, (&listen, shares)));
+    let mut others = listen.clone();
+    others.extend(tls.iter().flat_map(|tls| &tls.listen));
     let broker = Broker {
-        tls: section.and_then(|section| read_tls(section, directory, &listen)),
+        websocket: websocket.and_then(|opened| websocket::read(&opened, &others)),
+        tls,
         listen,
         anonymous,
         anonymous_rules: Arc::new(anonymous_rules),
@@ -162,20 +191,22 @@ fn read_listeners(section: Option<&Section<'_>>) -> Vec<SocketAddr> {
     if let Some(section) = section
         && section.is_empty_list("listen")
         && !section.has("tls")
+        && !section.has("websocket")
     {
         refuse_empty(section, "[\"127.0.0.1:1883\"]");
     }
     listeners
 }
 
-fn refuse_empty(section: &Section<'_>, example: &str) {
+/// Reports a list of no listeners.
+pub(super) fn refuse_empty(section: &Section<'_>, example: &str) {
     let origin = section.origin_of("listen");
     let text = format!("listen is empty; write `listen = {example}`");
     section.report.error(&origin, text);
 }
 
 /// Reads a list of addresses that get into the way neither of each other nor of `others`.
-fn read_addresses(
+pub(super) fn read_addresses(
     section: &Section<'_>,
     label: &str,
     others: &[SocketAddr],
@@ -198,8 +229,13 @@ fn read_addresses(
     Some(all.split_off(others.len()))
 }
 
-/// Reads where to listen with TLS; `plain` are the listeners without.
-fn read_tls(section: &Section<'_>, directory: &Path, plain: &[SocketAddr]) -> Option<TlsListener> {
+/// Reads where to listen with TLS, beside the listeners without; nowhere will do if the
+/// certificate is for others to use as well.
+fn read_tls(
+    section: &Section<'_>,
+    directory: &Path,
+    (plain, is_shared): (&[SocketAddr], bool),
+) -> Option<TlsListener> {
     let example = "{ listen = [\"0.0.0.0:8883\"], certificate = \"listener.pem\", \
                    key = \"listener.key\" }";
     if section.has("tls") && !section.is_table("tls") {
@@ -210,7 +246,7 @@ fn read_tls(section: &Section<'_>, directory: &Path, plain: &[SocketAddr]) -> Op
     let tls = section.table("tls", "broker.tls", "`tls` of [broker]")?;
     let listen = read_addresses(&tls, "tls", plain);
     let listen = tls.require("listen", listen, format!("write `tls = {example}`"));
-    if tls.is_empty_list("listen") {
+    if tls.is_empty_list("listen") && !is_shared {
         refuse_empty(&tls, "[\"0.0.0.0:8883\"]");
     }
     let file = |key: &str| Some(directory.join(tls.text(key)?.value));

@@ -56,6 +56,7 @@ keys! {
     "gateway" {
         "name" "text" "the host name" "value of `{gateway}` in templates";
         "stop_timeout" "duration" "\"10s\"" "how long a stop waits for requests in flight";
+        "status_socket" "path" "`bridge.sock` beside bridge.toml; `/var/run/mqtt-https-bridge/daemon/status.sock` if that is below /etc" "where `mqtt-https-bridge status` asks the daemon; 100 bytes at most";
         "clock" "`trusted` or `{ synchronised_file = \"…\" }`" "\"trusted\"" "when the time is believed: always, or once a file says that it was set since boot";
     }
     "gateway.clock" {
@@ -68,6 +69,7 @@ keys! {
         "anonymous_subscribe" "list of filters" "[\"#\"]" "what clients without a user may subscribe to and hear, `!` before exceptions";
         "users_file" "path" "\"users.toml\"" "the file that `user add` writes, beside bridge.toml; it need not exist";
         "tls" "table" "none" "a listener with TLS: `{ listen = [\"0.0.0.0:8883\"], certificate = \"listener.pem\", key = \"listener.key\" }`";
+        "websocket" "table" "none" "a listener for MQTT over WebSocket, as browsers speak it: `{ listen = [\"127.0.0.1:8080\"], origins = [\"https://garden.example\"] }`; not in the OpenWrt packages";
         "max_clients" "number" "200" "connected clients at most";
         "max_packet" "size" "\"64KiB\"" "largest packet a client may send";
         "idle_limit" "duration" "none" "how long a client without keep alive may say nothing; MQTT 5 clients are told to ping in time";
@@ -90,6 +92,12 @@ keys! {
         "certificate" "path" "required" "PEM file: the certificate to show, with what stands between it and its root; read again when it changes";
         "key" "path" "required" "PEM file: its private key";
         "client_ca" "path" "none" "PEM file: who issues client certificates; a client that shows one is the user whom it names";
+    }
+    "broker.websocket" {
+        "listen" "list of addresses" "required" "IP address and port of each listener with WebSocket";
+        "tls" "true or false" "`false`" "whether it is over TLS (`wss`), with the certificate of `tls`, whose own `listen` may then be `[]`";
+        "path" "text" "`/mqtt`" "the path of the URL";
+        "origins" "list of sites" "none" "sites whose pages may connect, as in `https://garden.example`; clients that are no browser need not be named";
     }
     "broker.queue" {
         "messages" "number" "100" "messages waiting for one client at most";

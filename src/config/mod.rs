@@ -24,6 +24,7 @@ mod url;
 mod users;
 mod users_reader;
 mod value;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ use crate::core::access::{ClientIds, Rules};
 use crate::core::endpoint::Endpoint;
 use crate::core::hub::Limits;
 use crate::core::route::RouteTable;
+use crate::core::status::fingerprint;
 
 pub use error::{ConfigError, Origin, Warning};
 pub use keys::{Key, keys};
@@ -56,6 +58,9 @@ use error::Report;
 use section::Section;
 use source::Source;
 
+/// Where a service tells what it is doing.
+const SERVICE_SOCKET: &str = "/var/run/mqtt-https-bridge/daemon/status.sock";
+
 /// A configuration without errors. Shared behind an `Arc`, so that it can be replaced whole.
 #[derive(Debug)]
 pub struct Config {
@@ -77,6 +82,10 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// When the clock is believed.
     pub clock: ClockTrust,
+    /// Where the daemon tells what it is doing; `None` if that is not configured.
+    pub status_socket: Option<PathBuf>,
+    /// The [`fingerprint`] of bridge.toml.
+    pub id: String,
 }
 
 /// When the clock is believed.
@@ -96,6 +105,8 @@ pub struct Broker {
     pub listen: Vec<SocketAddr>,
     /// Where to listen with TLS, if anywhere.
     pub tls: Option<TlsListener>,
+    /// Where to listen for WebSocket, if anywhere; never in a build without it.
+    pub websocket: Option<WebSocketListener>,
     /// Who may connect without credentials.
     pub anonymous: Anonymous,
     /// What anonymous clients may do.
@@ -119,6 +130,20 @@ pub struct TlsListener {
     pub key: PathBuf,
     /// PEM: who issues the certificates of clients; without it none is asked for.
     pub client_ca: Option<PathBuf>,
+}
+
+/// `[broker] websocket`.
+#[derive(Clone, Debug)]
+pub struct WebSocketListener {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Whether it is over TLS, with the certificate of [`TlsListener`].
+    pub tls: bool,
+    /// The path that is asked for, as it stands in a request.
+    pub path: String,
+    /// Sites whose pages may connect, as browsers write them: `https://host`, a port behind it
+    /// unless it is the scheme's own.
+    pub origins: Vec<String>,
 }
 
 /// What connections may take of the gateway. A number that is not configured, `None`, has a default
@@ -213,10 +238,28 @@ impl Config {
             let source = Source::new(&shown, text, &report);
             let table = source.table();
             let top = Section::top(table.get_ref(), &source, &report, keys::SECTIONS);
-            assemble(&top, path, environment)
+            Self {
+                id: fingerprint(text),
+                ..assemble(&top, path, environment)
+            }
         };
         let warnings = report.finish(&shown)?;
         Ok((config, warnings))
+    }
+
+    /// Returns where a daemon with this configuration file tells what it is doing, whatever else
+    /// is wrong with the file.
+    pub fn status_socket(path: &Path) -> PathBuf {
+        let text = users::read_text(path).ok().flatten().unwrap_or_default();
+        let report = Report::default();
+        let shown = path.display().to_string();
+        let source = Source::new(&shown, &text, &report);
+        let table = source.table();
+        let top = Section::top(table.get_ref(), &source, &report, keys::SECTIONS);
+        let gateway = broker::read_gateway(&top, &directory_of(path), String::new);
+        gateway
+            .status_socket
+            .unwrap_or_else(|| default_socket(path))
     }
 
     /// Returns the user of that name.
@@ -288,6 +331,18 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
         routes: Arc::new(RouteTable::new(routes)),
         stop_timeout: gateway.stop_timeout,
         clock: gateway.clock,
+        status_socket: gateway.status_socket,
+        id: String::new(),
+    }
+}
+
+/// Returns where the daemon of a configuration file tells what it is doing, if the file does not
+/// say. What is below /etc belongs to a service of the system, and may lie on flash.
+pub(crate) fn default_socket(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match path.starts_with("/etc") {
+        true => SERVICE_SOCKET.into(),
+        false => path.with_extension("sock"),
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::core::json::push_string;
 use crate::core::message::{Message, QoS};
+use crate::core::status;
 use crate::core::template::iso8601;
 use crate::core::topic::{Topic, level};
 
@@ -150,6 +151,21 @@ impl Watch {
         }
         notices.extend(self.forget_surplus());
         notices
+    }
+
+    /// Returns what is known of each certificate at a time in seconds since 1970, by name.
+    pub fn known(&self, now: u64) -> Vec<status::Certificate> {
+        let shown = self.known.values().map(|known| {
+            let sighting = &known.sighting;
+            status::Certificate {
+                name: sighting.place().1,
+                endpoint: sighting.endpoint.to_string(),
+                own: sighting.whose == Whose::Own,
+                days: sighting.not_after.saturating_sub(now) / SECONDS_A_DAY,
+                end: iso8601(sighting.not_after),
+            }
+        });
+        shown.collect()
     }
 
     /// Forgets the foreign host whose last handshake is longest ago if there are too many, and

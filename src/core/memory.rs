@@ -44,6 +44,11 @@ impl Meter {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Returns how many bytes may be counted.
+    pub fn ceiling(&self) -> usize {
+        self.ceiling
+    }
+
     /// Returns whether more is counted than may be: something has to go.
     pub fn is_over(&self) -> bool {
         self.used() > self.ceiling

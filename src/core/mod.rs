@@ -22,6 +22,7 @@ pub mod route;
 pub mod secret;
 pub mod select;
 pub mod session;
+pub mod status;
 pub mod store;
 pub mod subscriptions;
 pub mod template;

@@ -114,6 +114,16 @@ const CLIENT: &str = "{client}";
 const EXCEPTION: char = '!';
 
 impl Rules {
+    /// Returns whether a rule, with whatever name in place of its placeholders, may grant hearing
+    /// a topic. Exceptions are not looked at.
+    pub(crate) fn may_let_hear(&self, topic: &str) -> bool {
+        let matches = |rule: &String| {
+            let open = rule.replace(USER, "+").replace(CLIENT, "+");
+            TopicFilter::parse(&open).is_ok_and(|filter| filter.matches(topic))
+        };
+        self.subscribe.iter().any(matches)
+    }
+
     /// Checks a rule as written in the configuration.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod circuit;
 mod direct;
 mod event;
 mod finish;
+mod overview;
 mod portal;
 mod queue;
 mod rate;

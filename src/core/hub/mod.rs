@@ -18,6 +18,7 @@ mod publish;
 mod review;
 mod room;
 mod sessions;
+mod settings;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use effect::{Effect, Offer, Report};
 use fan_out::Match;
 pub use review::Standing;
 use sessions::Sessions;
+pub use settings::Population;
 
 /// One network connection; never used twice in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,3 +7,5 @@ mod pace;
 mod patience;
 pub(crate) mod session;
 mod transport;
+#[cfg(feature = "websocket")]
+mod websocket;

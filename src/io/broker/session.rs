@@ -49,6 +49,8 @@ pub(super) struct Guest {
     pub(super) address: SocketAddr,
     /// The common name of its certificate, empty if that has none.
     pub(super) certificate: Option<String>,
+    /// Whether it has to say who it is, whatever anonymous clients may.
+    pub(super) must_log_in: bool,
 }
 
 /// Serves one connection until it ends; `seat` tells its ID once it has one.
@@ -57,6 +59,7 @@ pub(super) async fn serve(guest: Guest, shared: &Rc<Shared>, seat: &Cell<Option<
         transport: mut stream,
         address: peer,
         certificate,
+        must_log_in,
     } = guest;
     let mut input = BytesMut::new();
     let limits = *shared.connection_limits();
@@ -74,6 +77,7 @@ pub(super) async fn serve(guest: Guest, shared: &Rc<Shared>, seat: &Cell<Option<
     let from = Origin {
         address: peer.ip(),
         certificate: certificate.as_deref(),
+        must_log_in,
     };
     let Some(line) = enter(connect, &mut stream, (peer, from), shared).await else {
         return;
@@ -127,7 +131,10 @@ async fn read_connect(
         }
         input.reserve(256);
         if !matches!(stream.read_buf(input).await, Ok(1..)) {
-            return Ok(None);
+            return stream
+                .fault()
+                .map(DecodeError::Protocol)
+                .map_or(Ok(None), Err);
         }
     }
 }
@@ -210,8 +217,11 @@ async fn refuse_undecoded(
         ),
     };
     shared.note(|journal, now| journal.violation(peer, what, now));
-    if let Some((version, code)) = answer {
-        refuse(&mut stream, version, code).await;
+    stream.note_end(Ended::Protocol);
+    match answer {
+        Some((version, code)) => refuse(&mut stream, version, code).await,
+        None if stream.tells_its_end() => part(&mut stream).await,
+        None => {}
     }
 }
 
@@ -231,7 +241,7 @@ async fn refuse(stream: &mut Transport, version: Version, code: u8) {
 
 /// Closes our end and waits briefly for the peer's: closing with unread bytes would reset the
 /// connection, and the peer might lose what was written last.
-async fn part(stream: &mut Transport) {
+pub(super) async fn part(stream: &mut Transport) {
     let mut rest = [0; 256];
     let _ = timeout(LINGER, async {
         stream.shutdown().await?;
@@ -291,7 +301,13 @@ impl Session<'_> {
             match turn {
                 Turn::Read(Ok(1..)) => {}
                 Turn::Unread => tokio::task::yield_now().await,
-                Turn::Read(_) | Turn::Wrote(Err(_)) => return Some(Ended::Lost),
+                Turn::Read(_) | Turn::Wrote(Err(_)) => {
+                    let Some(what) = self.stream.fault() else {
+                        return Some(Ended::Lost);
+                    };
+                    self.note(what);
+                    return Some(Ended::Protocol);
+                }
                 Turn::Wrote(Ok(())) | Turn::Rung => continue,
                 Turn::Late => {
                     let now = clock::now();
@@ -466,6 +482,7 @@ impl Session<'_> {
     /// Tells the hub why the connection ends, if it does not know, and writes what is left.
     async fn finish(mut self, ended: Option<Ended>) {
         if let Some(ended) = ended {
+            self.stream.note_end(ended);
             self.shared
                 .with(|gateway, now| gateway.close(self.line.id, ended, now));
         }

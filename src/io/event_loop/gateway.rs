@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
+use super::books::Books;
 use super::shared::{Buffers, HIGH_WATER, Line, SHORT_WATER};
 use super::storing::{Answer, Done, Storing, Token};
 use crate::core::access::Identity;
@@ -41,10 +42,11 @@ pub(crate) struct Finished {
 pub(crate) struct Gateway {
     pub(super) hub: Hub,
     pub(super) bridge: Bridge,
-    workers: Workers,
+    pub(super) workers: Workers,
     pub(super) storing: Storing,
     pub(super) journal: Journal,
-    watch: Watch,
+    pub(super) watch: Watch,
+    pub(crate) books: Books,
     pub(super) lines: HashMap<ConnectionId, Rc<Line>>,
     /// Kept between calls for its memory.
     actions: Vec<Action>,
@@ -83,6 +85,7 @@ impl Gateway {
             storing,
             journal: Journal::default(),
             watch: Watch::default(),
+            books: Books::default(),
             lines: HashMap::new(),
             actions: Vec::new(),
             roused: Vec::new(),
@@ -115,6 +118,7 @@ impl Gateway {
             charge: RefCell::new(self.hub.meter().charge(0)),
         });
         self.lines.insert(id, Rc::clone(&line));
+        self.books.change();
         self.hub.connect(id, connect, who, now);
         line
     }
@@ -138,6 +142,7 @@ impl Gateway {
     pub(crate) fn leave(&mut self, id: ConnectionId, now: Instant) {
         if self.lines.remove(&id).is_some() {
             self.hub.close(id, Ended::Lost, now);
+            self.books.change();
         }
         if self.stopping {
             self.progress.ring();
@@ -217,7 +222,7 @@ impl Gateway {
     pub(super) fn summary(&mut self) {
         for (endpoint, counts) in self.workers.counts() {
             if counts != Counts::default() {
-                self.journal.endpoint(endpoint, &counts);
+                self.journal.endpoint(&endpoint.name, &counts);
             }
         }
         self.journal.summary();
@@ -252,10 +257,8 @@ impl Gateway {
             return;
         }
         self.clock_unset = unset;
-        let why = unset.then(|| match self.clock.sign() {
-            Some(_) => "the gateway's clock has not been set yet",
-            None => "the gateway's clock shows a time before this program was built",
-        });
+        self.books.change();
+        let why = self.why_clock_unset();
         match (why, self.clock.sign()) {
             (None, _) => info!("the clock is believed from now on"),
             (Some(why), Some(file)) => {
@@ -269,6 +272,14 @@ impl Gateway {
         self.act(now);
     }
 
+    /// Says why the time is not known, if the bridge was told so.
+    pub(super) fn why_clock_unset(&self) -> Option<&'static str> {
+        self.clock_unset.then(|| match self.clock.sign() {
+            Some(_) => "the gateway's clock has not been set yet",
+            None => "the gateway's clock shows a time before this program was built",
+        })
+    }
+
     /// Handles the timeouts that are due.
     pub(crate) fn time_out(&mut self, now: Instant) {
         self.armed = None;
@@ -279,6 +290,7 @@ impl Gateway {
         self.hub.handle_timeout(now);
         self.bridge.handle_timeout(now, &mut self.actions);
         self.act(now);
+        self.publish_status(now);
     }
 
     /// Has endpoints tried at once that do not work.
@@ -341,6 +353,7 @@ impl Gateway {
         if self.clock_unset && self.bridge.has_waiting() {
             self.clock_due.get_or_insert(now + CLOCK_LOOK);
         }
+        self.books.plan(now);
         if let Some(next) = self.next_timeout()
             && self.armed.is_none_or(|armed| next < armed)
         {
@@ -376,7 +389,10 @@ impl Gateway {
                     self.storing.add(changes, token.map(Token::Bridge));
                 }
                 Action::Load(key) => self.storing.load(key),
-                Action::Report(report) => self.journal.bridge(&report, now),
+                Action::Report(report) => {
+                    self.books.settled(&report, self.bridge.routes(), now);
+                    self.journal.bridge(&report, now);
+                }
             }
         }
     }
@@ -384,6 +400,7 @@ impl Gateway {
     fn next_timeout(&self) -> Option<Instant> {
         let hub = self.hub.next_timeout();
         let bridge = self.bridge.next_timeout();
-        [hub, bridge, self.clock_due].into_iter().flatten().min()
+        let due = [hub, bridge, self.clock_due, self.books.due];
+        due.into_iter().flatten().min()
     }
 }

@@ -4,8 +4,10 @@
 //! outcomes that they send back, one for what the store has done, one for the next timeout, one for
 //! users that change. It decides nothing but when the process may end.
 
+pub(crate) mod books;
 mod gateway;
 pub(crate) mod shared;
+mod snapshot;
 mod storing;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -13,6 +15,7 @@ pub(crate) mod testing;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::gateway::{Finished, Gateway};
@@ -39,6 +43,7 @@ use crate::io::clock::Wall;
 use crate::io::http::workers::{OnFinished, Workers};
 use crate::io::password;
 use crate::io::signal::Shutdown;
+use crate::io::status_socket::{self, Refused, StatusSocket};
 use crate::io::trust_watch::TrustWatch;
 use crate::io::users_watch::UsersWatch;
 use crate::{Ready, RunError};
@@ -116,6 +121,11 @@ pub(crate) async fn run(
     if let Some(certificates) = certificates {
         tokio::task::spawn_local(renew(certificates, Rc::clone(&shared)));
     }
+    let _status = match &config.status_socket {
+        Some(path) => tell_at(path, &shared)?,
+        None => None,
+    };
+    begin_books((&config.path, config.id), &doors, &shared);
     let users = UsersWatch::new(config.users_reader);
     let listening = tokio::task::spawn_local(keep(users, doors, Rc::clone(&shared)));
     ready(&addresses);
@@ -132,6 +142,40 @@ pub(crate) async fn run(
     }
     shared.with(|gateway, _| gateway.summary());
     Ok(())
+}
+
+/// Notes for the status what the daemon starts with.
+fn begin_books((file, id): (&Path, String), doors: &Doors, shared: &Shared) {
+    let heard = shared.logins().let_anybody_hear(snapshot::TOPIC);
+    shared.with(|gateway, _| {
+        gateway.books.begin(file.display().to_string(), id);
+        gateway.books.listeners = doors.listeners();
+        gateway.books.set_heard(heard);
+    });
+}
+
+/// Answers who asks for the status, until what it returns is dropped.
+fn tell_at(path: &Path, shared: &Rc<Shared>) -> Result<Option<Telling>, RunError> {
+    match StatusSocket::open(path) {
+        Ok(socket) => {
+            let task = tokio::task::spawn_local(socket.serve(Rc::clone(shared)));
+            Ok(Some(Telling(task)))
+        }
+        Err(Refused::InUse) => Err(RunError::Running(path.to_owned())),
+        Err(Refused::System(cause)) => {
+            status_socket::warn_of_none(path, &cause);
+            Ok(None)
+        }
+    }
+}
+
+/// A task that answers who asks for the status.
+struct Telling(JoinHandle<()>);
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Lets requests finish, then closes the sessions.
@@ -218,6 +262,10 @@ async fn keep(mut users: UsersWatch, mut doors: Doors, shared: Rc<Shared>) {
         }
         guard(&shared, "the opening of listeners", || {
             doors.adjust(&shared);
+            shared.with(|gateway, _| {
+                gateway.books.listeners = doors.listeners();
+                gateway.books.change();
+            });
         });
     }
 }

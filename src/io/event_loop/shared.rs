@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::sync::Semaphore;
 
 use super::gateway::Gateway;
+use super::snapshot;
 use crate::config::{Broker, ConnectionLimits, User};
 use crate::core::hub::ConnectionId;
 use crate::core::memory::Charge;
@@ -188,7 +189,12 @@ impl Shared {
     pub(crate) fn replace_users(&self, users: Vec<User>) {
         let after = Rc::new(self.logins.borrow().with_users(users));
         let before = self.logins.replace(Rc::clone(&after));
-        self.with(|gateway, now| gateway.review(|user| after.standing(&before, user), now));
+        self.with(|gateway, now| {
+            gateway.review(|user| after.standing(&before, user), now);
+            let heard = after.let_anybody_hear(snapshot::TOPIC);
+            gateway.books.set_heard(heard);
+            gateway.books.change();
+        });
     }
 
     /// Returns whether somebody from the network could connect.

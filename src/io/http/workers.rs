@@ -69,7 +69,7 @@ pub(crate) struct Workers {
     /// Who got jobs since the last rousing, some several times.
     called: Vec<Arc<Crew>>,
     done: OnFinished,
-    ledgers: Vec<(String, Arc<Ledger>)>,
+    ledgers: Vec<(Arc<Endpoint>, Arc<Ledger>)>,
     met: Arc<Encounters>,
 }
 
@@ -104,7 +104,7 @@ impl Workers {
             let tls = tls::client::Client::within(&endpoint.trust, store, &surroundings);
             let tls = tls.map_err(named)?;
             let ledger = Arc::new(Ledger::new(Arc::clone(&met)));
-            ledgers.push((endpoint.name.clone(), Arc::clone(&ledger)));
+            ledgers.push((Arc::clone(endpoint), Arc::clone(&ledger)));
             let client = Client::new(Arc::clone(endpoint), tls, Arc::clone(&resolver), ledger);
             let crew = crew(endpoint, Box::new(client), Arc::clone(&done));
             crews.insert(endpoint.name.clone(), Arc::new(crew));
@@ -119,9 +119,9 @@ impl Workers {
     }
 
     /// Returns what has been counted for each endpoint since the start, in file order.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&Endpoint, Counts)> {
         let ledgers = self.ledgers.iter();
-        ledgers.map(|(endpoint, ledger)| (endpoint.as_str(), ledger.counts()))
+        ledgers.map(|(endpoint, ledger)| (&**endpoint, ledger.counts()))
     }
 
     /// Takes the handshakes that were completed since the last call.

@@ -140,7 +140,6 @@ impl Journal {
     }
 
     /// Returns the counts.
-    #[cfg(test)]
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }

@@ -4,7 +4,7 @@
 //! in which the loop would serve nobody. What follows costs about as much as copying and is done
 //! in place.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -169,10 +169,19 @@ impl AsyncWrite for Accepted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    /// Puts what is given together into one record where it fits.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.taken == 0 {
             ready!(this.poll_send(context))?;
-            this.taken = this.tls.writer().write(bytes)?;
+            this.taken = this.tls.writer().write_vectored(slices)?;
         }
         ready!(this.poll_send(context))?;
         Poll::Ready(Ok(std::mem::take(&mut this.taken)))

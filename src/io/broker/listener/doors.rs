@@ -18,7 +18,11 @@ use super::Kind;
 use super::admission::Admission;
 use crate::RunError;
 use crate::config::{Broker, is_network};
+use crate::core::status;
 use crate::io::event_loop::shared::Shared;
+
+#[cfg(feature = "websocket")]
+use crate::{config::WebSocketListener, io::broker::websocket::Gate};
 
 /// Connections beside those of the clients: in their handshake, or being closed.
 const HANDSHAKES: usize = 64;
@@ -64,13 +68,15 @@ impl Doors {
     /// Fails if one on loopback is taken: that is no matter of boot order, most often a second
     /// gateway, and has to be seen at once.
     pub(crate) fn open(broker: &Broker, shared: &Rc<Shared>) -> Result<Self, RunError> {
-        let plain = broker.listen.iter().map(|address| (address, Kind::Plain));
+        let plain = broker.listen.iter().map(|at| Door::new(*at, Kind::Plain));
         let tls = broker.tls.iter().flat_map(|tls| &tls.listen);
-        let doors = plain.chain(tls.map(|address| (address, Kind::Tls)));
+        let doors = plain.chain(tls.map(|at| Door::new(*at, Kind::Tls)));
+        #[cfg(feature = "websocket")]
+        let doors = doors.chain(broker.websocket.iter().flat_map(web_doors));
         let limit = shared.max_clients().saturating_add(HANDSHAKES);
         let admission = Admission::new(limit, shared.connection_limits());
         let mut doors = Self {
-            doors: doors.map(|(at, kind)| Door::new(*at, kind)).collect(),
+            doors: doors.collect(),
             admission: Rc::new(RefCell::new(admission)),
             network: shared.lets_network_in(),
         };
@@ -98,6 +104,23 @@ impl Doors {
             State::Closed | State::Failing(_) => None,
         });
         bound.collect()
+    }
+
+    /// Returns all listeners and how they are.
+    pub(crate) fn listeners(&self) -> Vec<status::Listener> {
+        let listeners = self.doors.iter().map(|door| {
+            let (address, state) = match &door.state {
+                State::Open(accepting) => (accepting.address, status::Door::Open),
+                State::Closed => (door.address, status::Door::Closed),
+                State::Failing(_) => (door.address, status::Door::Failing),
+            };
+            status::Listener {
+                address,
+                tls: door.kind.has_tls(),
+                door: state,
+            }
+        });
+        listeners.collect()
     }
 
     /// Opens and closes listeners as users came and went, and tries again what failed.
@@ -144,6 +167,15 @@ impl Doors {
     }
 }
 
+/// Returns the doors of what is spoken to browsers.
+#[cfg(feature = "websocket")]
+fn web_doors(listener: &WebSocketListener) -> impl Iterator<Item = Door> {
+    let (gate, tls) = (Rc::new(Gate::new(listener)), listener.tls);
+    let kind = Kind::WebSocket { gate, tls };
+    let addresses = listener.listen.iter();
+    addresses.map(move |at| Door::new(*at, kind.clone()))
+}
+
 impl Door {
     fn new(address: SocketAddr, kind: Kind) -> Self {
         Self {
@@ -159,15 +191,12 @@ impl Door {
 
     fn open(&mut self, shared: &Rc<Shared>, admission: &Rc<RefCell<Admission>>) -> io::Result<()> {
         let (listener, address) = super::bind(self.address)?;
-        let kind = self.kind;
-        let over = match kind {
-            Kind::Plain => "",
-            Kind::Tls => " over TLS",
-        };
+        let kind = self.kind.clone();
+        let over = kind.describe();
         info!("listening on {address} (MQTT 3.1, 3.1.1 and 5{over})");
         let (shared, admission) = (Rc::clone(shared), Rc::clone(admission));
         let task = spawn_local(async move {
-            super::accept(&listener, address, kind, &shared, &admission).await;
+            super::accept(&listener, address, &kind, &shared, &admission).await;
         });
         self.state = State::Open(Accepting { address, task });
         Ok(())

@@ -26,18 +26,47 @@ use crate::io::event_loop::contain;
 use crate::io::event_loop::shared::Shared;
 use crate::io::tls::accepted::{Accepted, Refused};
 
+#[cfg(feature = "websocket")]
+use super::websocket::{self, Gate, WebSocket};
+
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 256;
 /// Pause after a failed accept: the cause, such as too many open files, lasts a while.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What is spoken at a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Kind {
     /// MQTT.
     Plain,
     /// MQTT over TLS.
     Tls,
+    /// MQTT over WebSocket, which may be over TLS.
+    #[cfg(feature = "websocket")]
+    WebSocket { gate: Rc<Gate>, tls: bool },
+}
+
+impl Kind {
+    /// Returns what MQTT is carried by, as it is written behind it.
+    fn describe(&self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Tls => " over TLS",
+            #[cfg(feature = "websocket")]
+            Self::WebSocket { tls: false, .. } => " over WebSocket",
+            #[cfg(feature = "websocket")]
+            Self::WebSocket { tls: true, .. } => " over WebSocket and TLS",
+        }
+    }
+
+    fn has_tls(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Tls => true,
+            #[cfg(feature = "websocket")]
+            Self::WebSocket { tls, .. } => *tls,
+        }
+    }
 }
 
 /// Listens on an address; returns it with the port that was taken if any was asked for.
@@ -64,7 +93,7 @@ fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 async fn accept(
     listener: &TcpListener,
     address: SocketAddr,
-    kind: Kind,
+    kind: &Kind,
     shared: &Rc<Shared>,
     admission: &Rc<RefCell<Admission>>,
 ) {
@@ -99,7 +128,7 @@ fn is_the_clients(cause: &io::Error) -> bool {
 
 fn welcome(
     (stream, peer): (TcpStream, SocketAddr),
-    kind: Kind,
+    kind: &Kind,
     shared: &Rc<Shared>,
     admission: &Rc<RefCell<Admission>>,
 ) {
@@ -116,7 +145,7 @@ fn welcome(
     // Both are wishes: a socket that cannot have them still works.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive());
-    let shared = Rc::clone(shared);
+    let (kind, shared) = (kind.clone(), Rc::clone(shared));
     spawn_local(async move {
         attend(receive(stream, peer, kind, &shared), &shared).await;
         drop(place);
@@ -139,37 +168,59 @@ async fn attend(guest: impl Future<Output = Option<Guest>>, shared: &Rc<Shared>)
     }
 }
 
-/// Performs the TLS handshake where there is to be one.
+/// Performs the handshakes that there are to be, all within the time for CONNECT.
 async fn receive(
     stream: TcpStream,
     peer: SocketAddr,
     kind: Kind,
     shared: &Shared,
 ) -> Option<Guest> {
-    if kind == Kind::Plain {
-        return Some(Guest {
-            transport: Transport::Plain(stream),
-            address: peer,
-            certificate: None,
-        });
+    let guest = Guest {
+        transport: Transport::Plain(stream),
+        address: peer,
+        certificate: None,
+        must_log_in: false,
+    };
+    if matches!(kind, Kind::Plain) {
+        return Some(guest);
     }
-    let (acceptor, turns) = shared.tls()?;
     let limit = shared.connection_limits().connect_timeout;
-    let what = match timeout(limit, Accepted::accept(stream, &acceptor, turns)).await {
-        Ok(Ok(accepted)) => {
-            let certificate = accepted.subject();
-            return Some(Guest {
-                transport: Transport::Tls(accepted),
-                address: peer,
-                certificate: certificate.map(Option::unwrap_or_default),
-            });
-        }
-        Ok(Err(Refused::Lost)) => "gone during the TLS handshake".to_owned(),
-        Ok(Err(Refused::Tls(error))) => format!("TLS handshake failed, {error}"),
-        Err(_) => "no TLS handshake in time".to_owned(),
+    let what = match timeout(limit, shake_hands(guest, &kind, shared)).await {
+        Ok(Ok(guest)) => return Some(guest),
+        Ok(Err(what)) => what,
+        Err(_) if kind.has_tls() => "no TLS handshake in time".to_owned(),
+        Err(_) => "no WebSocket handshake in time".to_owned(),
     };
     shared.note(|journal, now| journal.violation(peer, &what, now));
     None
+}
+
+/// Performs the handshakes of a listener, or says why they failed.
+async fn shake_hands(mut guest: Guest, kind: &Kind, shared: &Shared) -> Result<Guest, String> {
+    if kind.has_tls()
+        && let Transport::Plain(stream) = guest.transport
+    {
+        let (acceptor, turns) = shared.tls().ok_or("there is no certificate to show")?;
+        let accepted = Accepted::accept(stream, &acceptor, turns).await;
+        let accepted = accepted.map_err(|refused| match refused {
+            Refused::Lost => "gone during the TLS handshake".to_owned(),
+            Refused::Tls(error) => format!("TLS handshake failed, {error}"),
+        })?;
+        guest.certificate = accepted.subject().map(Option::unwrap_or_default);
+        guest.transport = Transport::Tls(accepted);
+    }
+    #[cfg(feature = "websocket")]
+    if let Kind::WebSocket { gate, .. } = kind {
+        match websocket::accept(&mut guest.transport, gate).await {
+            Ok(must_log_in) => guest.must_log_in = must_log_in,
+            Err(what) => {
+                session::part(&mut guest.transport).await;
+                return Err(what);
+            }
+        }
+        guest.transport = Transport::WebSocket(Box::new(WebSocket::new(guest.transport)));
+    }
+    Ok(guest)
 }
 
 /// A node with keep alive 0 that lost its power is noticed after two minutes.
@@ -200,6 +251,7 @@ mod tests {
             transport: Transport::Pipe { stream, faulty },
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
             certificate: None,
+            must_log_in: false,
         };
         let task = spawn_local(async move {
             attend(std::future::ready(Some(guest)), &shared).await;

@@ -68,6 +68,9 @@ pub(crate) struct Origin<'a> {
     pub(crate) address: IpAddr,
     /// The common name of its certificate, which was verified; empty if that has none.
     pub(crate) certificate: Option<&'a str>,
+    /// Whether it has to say who it is, whatever anonymous clients may: it comes from a page in a
+    /// browser, or through a proxy whose address is not its own.
+    pub(crate) must_log_in: bool,
 }
 
 /// What credentials amount to before the password is checked.
@@ -110,6 +113,13 @@ impl Logins {
     /// Returns whether somebody from the network could connect.
     pub(crate) fn lets_network_in(&self) -> bool {
         self.anonymous.lets_network_in(self.users.len())
+    }
+
+    /// Returns whether a rule lets anybody hear a topic.
+    pub(crate) fn let_anybody_hear(&self, topic: &str) -> bool {
+        let users = self.users.values().map(|user| &user.rules);
+        let mut rules = users.chain([&self.anonymous_rules]);
+        rules.any(|rules| rules.may_let_hear(topic))
     }
 
     /// Returns what has become of a user, if this look-up comes after `before`.
@@ -257,7 +267,7 @@ impl Logins {
             return self.certified(name, credentials.as_ref());
         }
         let Some(credentials) = credentials else {
-            return self.anonymous(from.address);
+            return self.anonymous(from);
         };
         match self.users.get(credentials.user.as_str()) {
             Some(user) => Claim::User(identity(user), user.password.clone(), credentials),
@@ -276,10 +286,11 @@ impl Logins {
         }
     }
 
-    fn anonymous(&self, peer: IpAddr) -> Claim {
+    fn anonymous(&self, from: Origin<'_>) -> Claim {
         let welcome = match self.anonymous {
+            _ if from.must_log_in => false,
             Anonymous::No => false,
-            Anonymous::Loopback => peer.to_canonical().is_loopback(),
+            Anonymous::Loopback => from.address.to_canonical().is_loopback(),
             Anonymous::Anywhere => true,
         };
         if !welcome {
@@ -356,6 +367,7 @@ mod tests {
         Origin {
             address,
             certificate: None,
+            must_log_in: false,
         }
     }
 
@@ -417,6 +429,20 @@ mod tests {
                 Claim::Refused(code) => assert!(!welcome && code == reason::NOT_AUTHORIZED),
                 Claim::User(..) | Claim::Unknown(_) => panic!("{anonymous:?} {peer}"),
             }
+        }
+    }
+
+    #[test]
+    fn who_has_to_log_in_is_never_anonymous() {
+        let from = Origin {
+            must_log_in: true,
+            ..at(IpAddr::from([127, 0, 0, 1]))
+        };
+        for anonymous in [Anonymous::Loopback, Anonymous::Anywhere] {
+            let claim = logins(anonymous).claim(None, from);
+            assert!(matches!(claim, Claim::Refused(reason::NOT_AUTHORIZED)));
+            let claim = logins(anonymous).claim(credentials("kitchen"), from);
+            assert!(matches!(claim, Claim::User(..)));
         }
     }
 

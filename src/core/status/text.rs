@@ -1,0 +1,240 @@
+//! The status in aligned lines, for people.
+
+use std::time::Duration;
+
+use super::{Certificate, Clients, Configuration, Door, Endpoint, Listener, Memory, Route, Status};
+
+/// Columns that the labels of single lines take.
+const LABEL: usize = 15;
+
+pub(super) fn write(status: &Status) -> String {
+    let mut out = String::new();
+    let stopping = match status.stopping {
+        true => ", stopping",
+        false => "",
+    };
+    let up = age(status.uptime);
+    let version = status.version;
+    line(
+        &mut out,
+        "version",
+        &format!("{version}, up {up}{stopping}"),
+    );
+    configuration(&status.configuration, &mut out);
+    let clock = status.clock_unset.as_deref();
+    line(&mut out, "clock", clock.unwrap_or("believed"));
+    listeners(&status.listeners, &mut out);
+    clients(status.clients, &mut out);
+    memory(status.memory, &mut out);
+    routes(&status.routes, &mut out);
+    endpoints(&status.endpoints, &mut out);
+    certificates(&status.certificates, &mut out);
+    out
+}
+
+fn configuration(own: &Configuration, out: &mut String) {
+    line(out, "configuration", &format!("{} {}", own.id, own.file));
+    let Some(last) = &own.last else {
+        return;
+    };
+    let ago = age(last.ago);
+    let text = match last.errors.len() {
+        0 => format!("taken over {ago} ago, {} since the start", own.reloads),
+        _ => format!("FAILED {ago} ago, what ran before goes on:"),
+    };
+    line(out, "reload", &text);
+    for error in &last.errors {
+        line(out, "", error);
+    }
+}
+
+fn listeners(listeners: &[Listener], out: &mut String) {
+    for (index, listener) in listeners.iter().enumerate() {
+        let label = if index == 0 { "listeners" } else { "" };
+        let over = if listener.tls { " over TLS" } else { "" };
+        let door = match listener.door {
+            Door::Open => "",
+            Door::Closed => ", closed until there is a user",
+            Door::Failing => ", can not be listened on; tried again, see the log",
+        };
+        let text = format!("{}{over}{door}", listener.address);
+        line(out, label, &text);
+    }
+}
+
+fn clients(clients: Clients, out: &mut String) {
+    let Clients {
+        connected,
+        offline,
+        most,
+        accepted,
+        turned_away,
+        refused,
+        violations,
+        denied,
+        dropped,
+    } = clients;
+    let text = format!("{connected} connected of {most}, {offline} sessions without a client");
+    line(out, "clients", &text);
+    let text = format!(
+        "{accepted} accepted, {turned_away} turned away, {refused} refused, {violations} broke the \
+         protocol"
+    );
+    line(out, "connections", &text);
+    line(
+        out,
+        "messages",
+        &format!("{denied} denied, {dropped} dropped"),
+    );
+}
+
+fn memory(memory: Memory, out: &mut String) {
+    let mut text = format!(
+        "{} of {} for messages",
+        kib(memory.used),
+        kib(memory.ceiling)
+    );
+    if let Some(resident) = memory.resident {
+        text.push_str(&format!(", {} in all", kib(resident)));
+    }
+    line(out, "memory", &text);
+}
+
+fn routes(routes: &[Route], out: &mut String) {
+    let head = [
+        "routes",
+        "received",
+        "succeeded",
+        "failed",
+        "queued",
+        "in flight",
+        "dropped",
+        "oldest",
+    ];
+    let row = |route: &Route| {
+        let counters = &route.counters;
+        let numbers = [
+            counters.received,
+            counters.succeeded,
+            counters.failed,
+            counters.queued,
+            counters.in_flight,
+            counters.dropped,
+        ];
+        let mut row = vec![format!("{} → {}", route.name, route.endpoint)];
+        row.extend(numbers.map(|number| number.to_string()));
+        row.push(route.oldest.map_or_else(|| "-".to_owned(), age));
+        row
+    };
+    table(&head, routes.iter().map(row).collect(), out);
+}
+
+fn endpoints(endpoints: &[Endpoint], out: &mut String) {
+    let head = ["endpoints", "requests", "full", "resumed", "failed"];
+    let row = |endpoint: &Endpoint| {
+        let numbers = [
+            endpoint.requests,
+            endpoint.full,
+            endpoint.resumed,
+            endpoint.failed,
+        ];
+        let mut row = vec![format!("{} {}", endpoint.name, endpoint.url)];
+        row.extend(numbers.map(|number| number.to_string()));
+        row
+    };
+    table(&head, endpoints.iter().map(row).collect(), out);
+    let failed = endpoints
+        .iter()
+        .filter_map(|it| Some((it, it.last_error.as_ref()?)));
+    for (index, (endpoint, error)) in failed.enumerate() {
+        if index == 0 {
+            push(out, "\nlast errors");
+        }
+        let detail = match error.detail.is_empty() {
+            true => String::new(),
+            false => format!(", {}", error.detail),
+        };
+        let ago = age(error.ago);
+        push(
+            out,
+            &format!("  {}: {}, {ago} ago{detail}", endpoint.name, error.code),
+        );
+    }
+}
+
+fn certificates(certificates: &[Certificate], out: &mut String) {
+    let head = ["certificates", "days left", "end"];
+    let row = |certificate: &Certificate| {
+        let own = if certificate.own { " (our own)" } else { "" };
+        vec![
+            format!("{}{own}", certificate.name),
+            certificate.days.to_string(),
+            certificate.end.clone(),
+        ]
+    };
+    table(&head, certificates.iter().map(row).collect(), out);
+}
+
+/// Appends a labelled line.
+fn line(out: &mut String, label: &str, text: &str) {
+    push(out, &format!("{label:<LABEL$}{text}"));
+}
+
+/// Appends a table, the first column to the left and the others to the right; nothing without
+/// rows.
+fn table(head: &[&str], rows: Vec<Vec<String>>, out: &mut String) {
+    if rows.is_empty() {
+        return;
+    }
+    let indented = rows.into_iter().map(|mut row| {
+        if let Some(first) = row.first_mut() {
+            first.insert_str(0, "  ");
+        }
+        row
+    });
+    let head = head.iter().map(|it| (*it).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(indented).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    out.push('\n');
+    for row in &rows {
+        let mut text = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(column);
+            match column {
+                0 => text.push_str(&format!("{cell:<width$}")),
+                _ => text.push_str(&format!("  {cell:>width$}")),
+            }
+        }
+        push(out, &text);
+    }
+}
+
+/// Appends a line, without what would move a terminal's cursor.
+fn push(out: &mut String, text: &str) {
+    let text = text.trim_end();
+    out.extend(text.chars().map(|c| match c.is_control() && c != '\n' {
+        true => '?',
+        false => c,
+    }));
+    out.push('\n');
+}
+
+/// Writes a duration in its two largest units.
+fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// Writes a size in KiB.
+fn kib(bytes: usize) -> String {
+    format!("{} KiB", bytes.div_ceil(1024))
+}

@@ -1,0 +1,146 @@
+//! The socket at which the daemon tells what it is doing.
+//!
+//! Whoever may open the file may ask: it is for its owner and root alone. A client sends one line,
+//! `text` or `json`, and gets the answer to its end. Clients that dawdle or are too many are hung
+//! up on.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::warn;
+use rustix::fs::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use crate::io::event_loop::shared::Shared;
+
+/// Who is answered at the same time.
+const CLIENTS: usize = 4;
+/// Time for question and answer.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Longest question.
+const QUESTION: usize = 16;
+/// Pause after a failed accept.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The open socket; its file is removed on drop.
+#[derive(Debug)]
+pub(crate) struct StatusSocket {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+/// Why there is no socket.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Another daemon answers there.
+    InUse,
+    /// The system does not allow it.
+    System(io::Error),
+}
+
+impl Drop for StatusSocket {
+    fn drop(&mut self) {
+        // Nobody is left who could do more about it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl StatusSocket {
+    /// Opens a socket for its owner alone, in place of one that nobody listens on any more. Makes
+    /// its folder, but not those above. Has to be called within the event loop.
+    pub(crate) fn open(path: &Path) -> Result<Self, Refused> {
+        if let Some(folder) = path.parent() {
+            let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
+            if let Err(cause) = made
+                && cause.kind() == ErrorKind::NotFound
+            {
+                return Err(Refused::System(cause));
+            }
+        }
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                let cause = io::Error::other("there is a file that is no socket; remove it");
+                return Err(Refused::System(cause));
+            }
+            match BlockingStream::connect(path) {
+                // Full of clients that wait: that is somebody too.
+                Ok(_) => return Err(Refused::InUse),
+                Err(cause) if cause.kind() == ErrorKind::WouldBlock => return Err(Refused::InUse),
+                Err(cause) if cause.kind() == ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path).map_err(Refused::System)?;
+                }
+                Err(cause) => return Err(Refused::System(cause)),
+            }
+        }
+        let listener = listen(path).map_err(Refused::System)?;
+        let path = path.to_owned();
+        Ok(Self { path, listener })
+    }
+
+    /// Answers for as long as the event loop runs.
+    pub(crate) async fn serve(self, shared: Rc<Shared>) {
+        let clients = Rc::new(Cell::new(0_usize));
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            if clients.get() >= CLIENTS {
+                continue;
+            }
+            clients.set(clients.get() + 1);
+            let (clients, shared) = (Rc::clone(&clients), Rc::clone(&shared));
+            spawn_local(async move {
+                // Whoever is late or gone has no answer coming.
+                let _ = timeout(LIMIT, answer(stream, &shared)).await;
+                clients.set(clients.get().saturating_sub(1));
+            });
+        }
+    }
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Before it has a name, so that at no time anybody else can open it.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(i32::try_from(CLIENTS).unwrap_or(1))?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket.into())
+}
+
+async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
+    let mut question = Vec::with_capacity(QUESTION);
+    while !question.contains(&b'\n') {
+        let mut rest = (&mut stream).take((QUESTION - question.len()) as u64);
+        if rest.read_buf(&mut question).await? == 0 {
+            return Ok(());
+        }
+    }
+    let status = shared.with(|gateway, now| gateway.status(now));
+    let text = match question.as_slice() {
+        b"json\n" => status.json() + "\n",
+        b"text\n" => status.text(),
+        _ => "ask `text` or `json`\n".to_owned(),
+    };
+    stream.write_all(text.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// Says why there is no status, which keeps nobody from being served.
+pub(crate) fn warn_of_none(path: &Path, cause: &io::Error) {
+    let path = path.display();
+    warn!(
+        "`mqtt-https-bridge status` will not work: `{path}` cannot be listened on: {cause}; \
+         choose a place with [gateway] status_socket"
+    );
+}
