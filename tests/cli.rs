@@ -90,6 +90,8 @@ fn help_lists_commands_and_exit_codes() {
     let ended = run(&TempDir::new(), &["--help"]);
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
     for expected in [
+        "Examples:\n  mqtt-https-bridge",
+        "\n  mqtt-https-bridge  ",
         "run ",
         "check",
         "probe",
@@ -319,6 +321,17 @@ fn check_says_why_a_message_makes_no_request() {
             "no route takes `elsewhere`: it is ordinary MQTT; see `mqtt-https-bridge check`\n",
         ),
         (
+            "$SYS/x",
+            "",
+            "`$SYS/x`: nobody may publish there: it begins with `$`; name another topic\n",
+        ),
+        (
+            "replies/n1/get/ok",
+            "",
+            "`replies/n1/get/ok`: nobody may publish there: it is where a route replies; name the \
+             topic of a request\n",
+        ),
+        (
             "nodes/n1/get/..",
             "answer    bridge.bad_request - `{id}` would make a path segment `..`\n",
             "",
@@ -331,6 +344,20 @@ fn check_says_why_a_message_makes_no_request() {
             (Some(1), out, err)
         );
     }
+    let asks = |user| ["check", "--topic", "nodes/n1/get/1", "--user", user];
+    for user in ["n1", "n2"] {
+        assert_eq!(run(&folder, &["user", "add", user]).code, Some(0));
+    }
+    assert_eq!(run(&folder, &asks("n1")).code, Some(0));
+    let ended = run(&folder, &asks("n2"));
+    assert_eq!(
+        (ended.code, ended.err.as_str()),
+        (
+            Some(1),
+            "`nodes/n1/get/1`: user `n2` with client ID `check` may not publish there, only to \
+             nodes/{user}/#; correct its `publish`\n"
+        )
+    );
 }
 
 #[test]
@@ -535,11 +562,61 @@ fn send_prints_the_reply_and_tells_failure_and_silence_apart() {
              `mqtt-https-bridge check --topic`\n"
         )
     );
+    // One's own message is no reply, also if it goes where the reply is to go.
+    let own = ["--response-topic", "elsewhere", "--timeout", "300ms"];
+    let port = ["send", "--port", &daemon.port];
+    let ended = run(&folder, &[&port[..], &own, &["elsewhere"]].concat());
+    assert_eq!((ended.code, ended.out.as_str()), (Some(124), ""));
+    for qos in ["1", "2"] {
+        let ended = run(&folder, &[&port[..], &["--qos", qos, "$SYS/x"]].concat());
+        assert_eq!(
+            (ended.code, ended.err.as_str()),
+            (
+                Some(1),
+                "the broker refuses a message to `$SYS/x`: not authorized; publish to a topic that \
+                 the user may publish to\n"
+            ),
+            "QoS {qos}"
+        );
+    }
     let (code, log) = daemon.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(
         !log.contains("hunter2") && !log.contains("panicked"),
         "{log}"
+    );
+}
+
+#[test]
+fn send_prints_a_reply_that_comes_with_the_end_of_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let broker = std::thread::spawn(move || {
+        let (mut node, _) = listener.accept().unwrap();
+        node.set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        // CONNECT, SUBSCRIBE of two filters, PUBLISH; the last is answered by reply and DISCONNECT.
+        for answer in [
+            &[0x20, 3, 0, 0, 0][..],
+            &[0x90, 5, 0, 1, 0, 1, 1],
+            b"\x30\x06\0\x01r\0ok\xE0\x01\x8B",
+        ] {
+            let mut header = [0; 2];
+            node.read_exact(&mut header).unwrap();
+            assert!(header[1] < 0x80);
+            let mut body = vec![0; usize::from(header[1])];
+            node.read_exact(&mut body).unwrap();
+            node.write_all(answer).unwrap();
+        }
+    });
+    let folder = TempDir::new();
+    let asks = ["send", "--port", &port, "--response-topic", "r", "t"];
+    let ended = run(&folder, &asks);
+    broker.join().unwrap();
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (Some(0), "ok\n"),
+        "{ended:?}"
     );
 }
 

@@ -29,8 +29,8 @@ macro_rules! selftest_example {
 const AFTER_HELP: &str = concat!(
     "Examples:\n",
     selftest_example!(),
-    "\
-  mqtt-https-bridge                                     run with ./bridge.toml
+    // Not behind a line break that is escaped: that would take the indentation with it.
+    "  mqtt-https-bridge                                     run with ./bridge.toml
   mqtt-https-bridge check                               validate it and show what it means
   mqtt-https-bridge check --topic nodes/me/posts/1/get  show the request of such a message
   mqtt-https-bridge status                              show what the daemon is doing

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, endpoint, load};
-use crate::config::{Anonymous, Config, escape, is_network, show_duration, show_size};
+use crate::config::{Anonymous, Config, User, escape, is_network, show_duration, show_size};
 use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
 use crate::core::message::{Message, QoS};
@@ -101,6 +101,10 @@ fn preview(
         )?;
         return Ok(Exit::Failed);
     }
+    if let Some(why) = denied(config, &topic, known, &arguments.client) {
+        writeln!(streams.err, "`{}`: {why}", escape(topic.as_str()))?;
+        return Ok(Exit::Failed);
+    }
     let publisher = Publisher {
         client: arguments.client.as_str().into(),
         user: known.map(|user| user.name.clone()),
@@ -165,6 +169,26 @@ fn shown_body(body: &Bytes) -> String {
 }
 
 /// Describes the whole configuration; never a secret nor a header's value.
+/// Says why the broker would not take the message, `None` if it would.
+fn denied(config: &Config, topic: &Topic, user: Option<&User>, client: &str) -> Option<String> {
+    if topic.is_reserved() {
+        return Some("nobody may publish there: it begins with `$`; name another topic".into());
+    }
+    if config.routes.takes_replies(topic.as_str()) {
+        return Some(
+            "nobody may publish there: it is where a route replies; name the topic of a request"
+                .into(),
+        );
+    }
+    let user = user?;
+    let grants = user.rules.expand(Some(&user.name), client);
+    (!grants.may_publish(topic)).then(|| {
+        let rules = user.rules.publish.join(", ");
+        let (name, client) = (escape(&user.name), escape(client));
+        format!("user `{name}` with client ID `{client}` may not publish there, only to {rules}; correct its `publish`")
+    })
+}
+
 fn overview(config: &Config) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {

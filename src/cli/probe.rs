@@ -32,6 +32,11 @@ use crate::io::tls::failure::brief;
 /// Largest response that is read; only its size is shown.
 const MAX_RESPONSE: usize = 1024 * 1024;
 
+/// What to do about a status of 400 or more.
+const REFUSED: &str = "  meaning    the server is trusted, and refuses this request
+  what to do correct the path; a probe sends no headers, so what needs some is refused to it
+";
+
 /// What to probe.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbeOptions {
@@ -155,8 +160,18 @@ impl Probe {
                 let size = response.body.len();
                 let kind = response.content_type.as_deref().unwrap_or("no type given");
                 let kind = brief(kind);
-                writeln!(out, "ok: status {}, {size} bytes, {kind}", response.status)?;
-                return Ok(response.status < 400);
+                let good = response.status < 400;
+                let verdict = if good {
+                    "ok"
+                } else {
+                    Code::HttpStatus.as_str()
+                };
+                let status = response.status;
+                writeln!(out, "{verdict}: status {status}, {size} bytes, {kind}")?;
+                if !good {
+                    out.write_all(REFUSED.as_bytes())?;
+                }
+                return Ok(good);
             }
             Err(failure) => failure,
         };
@@ -357,6 +372,19 @@ mod tests {
             assert!(text.contains(line), "{line} in\n{text}");
         }
         assert!(!text.contains("response  "), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_refuses_the_request_is_not_ok() {
+        let authority = Authority::new("test");
+        let script = Script::fixed("404 Not Found", "none");
+        let server = Server::start(&authority.good(&["site.example"]), script);
+        let file = authority.root_file();
+        let roots = Roots::Files(vec![file.path().to_owned()]);
+        let (good, text) = run(&options(&server, "site.example", roots));
+        assert!(!good, "{text}");
+        let verdict = format!("\nhttp.status: status 404, 4 bytes, no type given\n{REFUSED}");
+        assert!(text.ends_with(&verdict), "{text}");
     }
 
     #[test]

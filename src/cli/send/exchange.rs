@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, Filter, Packet, PubAckReason, Publish, PublishProperties, SubAck,
-    SubscribeReasonCode,
+    ConnectReturnCode, Filter, Packet, PubAckReason, PubRecReason, Publish, PublishProperties,
+    SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
@@ -117,7 +117,11 @@ impl Exchange {
         let (client, mut events) = AsyncClient::new(self.options.clone(), 8);
         let closed = |_| Refusal::unavailable("the client closed by itself; try again".into());
         // Chunks of a long reply come below the response topic.
-        let filter = |path: String| Filter::new(path, QoS::AtLeastOnce);
+        // Not one's own message, if it goes to the response topic itself.
+        let filter = |path: String| Filter {
+            nolocal: true,
+            ..Filter::new(path, QoS::AtLeastOnce)
+        };
         let filters = [
             filter(self.response_topic.clone()),
             filter(format!("{}/+/+", self.response_topic)),
@@ -125,7 +129,11 @@ impl Exchange {
         client.subscribe_many(filters).await.map_err(closed)?;
         let mut chunks = Chunks::default();
         loop {
-            match self.next(&mut events).await? {
+            let packet = match self.next(&mut events).await {
+                Ok(packet) => packet,
+                Err(refusal) => return self.left_over(&mut events, &mut chunks).ok_or(refusal),
+            };
+            match packet {
                 Packet::ConnAck(_) => *connected = true,
                 Packet::SubAck(ack) => {
                     self.check_subscription(&ack)?;
@@ -140,6 +148,7 @@ impl Exchange {
                     published.await.map_err(closed)?;
                 }
                 Packet::PubAck(ack) => self.check_acknowledgement(ack.reason)?,
+                Packet::PubRec(ack) => self.check_acknowledgement(as_puback(&ack.reason))?,
                 Packet::Publish(publish) => {
                     if let Some(reply) = self.take(&publish, &mut chunks) {
                         self.leave(&client, &mut events).await;
@@ -167,6 +176,16 @@ impl Exchange {
                 Err(error) => return Err(self.refusal(&error)),
             }
         }
+    }
+
+    /// Returns the reply if it came together with the end of the connection: a broker that stops
+    /// says both at once.
+    fn left_over(&self, events: &mut EventLoop, chunks: &mut Chunks) -> Option<Reply> {
+        let mut left = events.state.events.drain(..);
+        left.find_map(|event| match event {
+            Event::Incoming(Packet::Publish(publish)) => self.take(&publish, chunks),
+            _ => None,
+        })
     }
 
     /// Says goodbye, so that the broker does not log a lost connection.
@@ -267,6 +286,21 @@ impl Exchange {
             }
             other => format!("no MQTT 5 connection to {broker}: {other}; see the broker's log"),
         })
+    }
+}
+
+/// PUBREC refuses a message with the same reason codes as PUBACK.
+const fn as_puback(reason: &PubRecReason) -> PubAckReason {
+    match reason {
+        PubRecReason::Success => PubAckReason::Success,
+        PubRecReason::NoMatchingSubscribers => PubAckReason::NoMatchingSubscribers,
+        PubRecReason::NotAuthorized => PubAckReason::NotAuthorized,
+        PubRecReason::TopicNameInvalid => PubAckReason::TopicNameInvalid,
+        PubRecReason::QuotaExceeded => PubAckReason::QuotaExceeded,
+        PubRecReason::PayloadFormatInvalid => PubAckReason::PayloadFormatInvalid,
+        PubRecReason::PacketIdentifierInUse
+        | PubRecReason::UnspecifiedError
+        | PubRecReason::ImplementationSpecificError => PubAckReason::UnspecifiedError,
     }
 }
 
