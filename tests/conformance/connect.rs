@@ -541,6 +541,11 @@ fn authentication_method_is_refused() {
     client.send(&Connect::new(V5, "c").property(&method).bytes());
     client.expect(&V5.refusal(0, 0x8C));
     client.expect_end();
+    // Data without a method is no authentication but an error (§3.1.2.11.10).
+    let mut client = Client::open(broker.address);
+    let data = Connect::new(V5, "c").property(&[22, 0, 1, b'x']);
+    client.send(&data.bytes());
+    client.expect_end();
     let mut peer = Peer::join(&broker, V5, "c");
     peer.send(&[0xF0, 0]);
     peer.expect_gone(0x82);

@@ -43,6 +43,7 @@ impl Allowed {
 const SUBSCRIPTION_IDENTIFIER: u8 = 11;
 const USER_PROPERTY: u8 = 38;
 const AUTHENTICATION_METHOD: u8 = 21;
+const AUTHENTICATION_DATA: u8 = 22;
 
 /// Properties of CONNECT (§3.1.2.11).
 pub(super) const CONNECT: Allowed = Allowed::of(&[17, 33, 39, 34, 25, 23, USER_PROPERTY, 21, 22]);
@@ -228,10 +229,16 @@ impl<'a> Fields<'a> {
         self.property_block(allowed).map(|_| ())
     }
 
-    /// Takes properties and returns whether an Authentication Method is one of them.
+    /// Takes properties and returns whether an Authentication Method is one of them; data without
+    /// a method is a Protocol Error (§3.1.2.11.10).
     pub(super) fn connect_properties(&mut self) -> Result<bool, DecodeError> {
         let seen = self.property_block(CONNECT)?;
-        Ok(seen & (1 << AUTHENTICATION_METHOD) != 0)
+        let has = |identifier: u8| seen & (1 << identifier) != 0;
+        if has(AUTHENTICATION_DATA) && !has(AUTHENTICATION_METHOD) {
+            let what = "Authentication Data without an Authentication Method";
+            return Err(DecodeError::Protocol(what));
+        }
+        Ok(has(AUTHENTICATION_METHOD))
     }
 
     fn property_block(&mut self, allowed: Allowed) -> Result<u64, DecodeError> {
@@ -267,7 +274,7 @@ impl<'a> Fields<'a> {
             // Response Topic (MQTT-3.3.2-14).
             8 => !self.text()?.contains(['+', '#']),
             // Correlation Data, Authentication Data.
-            9 | 22 => self.block().map(|_| true)?,
+            9 | AUTHENTICATION_DATA => self.block().map(|_| true)?,
             SUBSCRIPTION_IDENTIFIER => {
                 let (value, digits) = variable_integer(self.rest)?.ok_or(SHORT)?;
                 self.take(digits)?;
