@@ -85,7 +85,7 @@ keys! {
         "max_topic_levels" "number" "128" "levels of a topic or topic filter at most";
         "max_subscriptions" "number" "256" "subscriptions of one session at most";
         "memory" "size" "\"8MiB\"" "all that is queued, retained, asked and answered together; past it the largest queue loses its oldest messages, and from three quarters on nothing new is retained or asked";
-        "offline_sessions" "number" "1000" "sessions without a connection at most; the one that left first is forgotten";
+        "offline_sessions" "number" "1000" "sessions without a connection at most; of the user with most of them, the one that left first is forgotten";
     }
     "broker.tls" {
         "listen" "list of addresses" "required" "IP address and port of each listener with TLS";

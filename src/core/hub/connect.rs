@@ -203,10 +203,10 @@ impl Hub {
         }
     }
 
-    /// Forgets sessions that are too many without a connection, the longest absent first.
+    /// Forgets sessions that are too many without a connection, see [`Hub::surplus`].
     pub(super) fn forget_surplus(&mut self, now: Instant) {
         while self.offline.len() > self.limits.offline_sessions
-            && let Some((_, session)) = self.offline.first().copied()
+            && let Some(session) = self.surplus()
         {
             if let Some(own) = self.sessions.get(session) {
                 let client = Arc::clone(&own.client);

@@ -109,8 +109,8 @@ pub enum Report {
         /// The topic.
         topic: String,
     },
-    /// The session that has been without a connection for longest was forgotten: there were
-    /// more than [`Limits::offline_sessions`](super::Limits::offline_sessions).
+    /// Of the user with most sessions without a connection, the one that left first was forgotten:
+    /// there were more than [`Limits::offline_sessions`](super::Limits::offline_sessions).
     Forgotten {
         /// The client ID.
         client: Arc<str>,

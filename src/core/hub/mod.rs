@@ -20,6 +20,7 @@ mod room;
 mod sessions;
 mod settings;
 mod subscribe;
+mod surplus;
 #[cfg(test)]
 mod tests;
 
@@ -77,7 +78,8 @@ pub struct Limits {
     /// How long a client without keep alive may say nothing, `None` for ever. MQTT 5 clients are
     /// told to say something in time.
     pub idle: Option<Duration>,
-    /// Sessions without a connection at most; the one that left first is forgotten for another.
+    /// Sessions without a connection at most; for another, that one of the user with most of them
+    /// is forgotten which left first.
     pub offline_sessions: usize,
     /// Retained messages at most.
     pub retained_messages: usize,

@@ -462,6 +462,27 @@ fn too_many_absent_sessions_cost_the_longest_absent_one() {
 }
 
 #[test]
+fn a_user_with_many_absent_sessions_pushes_out_its_own() {
+    let mut s = Scenario::with(Limits {
+        offline_sessions: 3,
+        ..Limits::default()
+    });
+    let users = [Some("kitchen"), None, Some("mad"), Some("mad"), Some("mad")];
+    for (number, user) in users.into_iter().enumerate() {
+        let who = identity(user, &["#"], &["#"]);
+        let id = s.connect(v4_persistent(&format!("c{number}")), &who);
+        s.lose(id);
+        s.wait(Duration::from_secs(1));
+    }
+    let forgotten = ["c2", "c3"].map(|client| Report::Forgotten {
+        client: client.into(),
+    });
+    assert_eq!(s.reports(), forgotten);
+    let id = s.connect(v4_persistent("c0"), &identity(Some("kitchen"), &[], &[]));
+    assert_eq!(s.packets(id), ["connack 0x00 present"]);
+}
+
+#[test]
 fn many_client_ids_leave_nothing() {
     let mut s = Scenario::new();
     for number in 0..20_000 {
