@@ -81,12 +81,21 @@ pub(super) fn refuse_forgery(replies: &[ReplyFilter], rules: &[Rule], report: &R
             Some(user) => format!("user {}", quote(user)),
             None => "anonymous clients".into(),
         };
+        let narrow = match &rule.user {
+            Some(_) => "nodes/{user}/#",
+            None => "nodes/+/#",
+        };
+        // Who has written that already has to move the replies.
+        let remedy = if rule.text.value == narrow {
+            "have the route reply in another tree, such as `replies/…`".into()
+        } else {
+            format!("write a narrower filter, such as `{narrow}`")
+        };
         let text = format!(
             "publish rule {} would let {who} forge replies of route {}; \
-             write a narrower filter, such as `nodes/{}/#`",
+             {remedy}",
             quote(&rule.text.value),
             quote(forged),
-            if rule.user.is_some() { "{user}" } else { "+" }
         );
         report.error(&rule.text.origin, text);
     }
