@@ -28,6 +28,13 @@ import time
 LIMIT = 30  # seconds for any single wait
 NAME = "mqtt-https-bridge"
 CI = pathlib.Path(__file__).resolve().parent
+# What OpenWrt's busybox has in any case, and a script may use. Other applets are not in the scratch
+# root; Debian's busybox finds them nevertheless, dash does not.
+APPLETS = ("awk basename cat chgrp chmod chown cmp cp cut date dd df dirname du echo egrep env expr false fgrep find grep head id kill ln "
+           "ls md5sum mkdir mknod mktemp mv printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep sort tail tar tee test touch tr true "
+           "uname uniq wc which xargs yes [").split()
+# What the stand-in for the processor needs in a jail: ujail knows nothing of it.
+PROCESSOR = ["/bin/busybox", "/usr/bin/qemu", f"/usr/bin/{NAME}.mips"]
 passed = failed = 0
 
 
@@ -63,6 +70,7 @@ class Board:
 
     def __init__(self, qemu, shell):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="board-"))
+        self.jail = pathlib.Path(tempfile.mkdtemp(prefix="jail-"))
         self.process, self.log, self.starts = None, [], 0
         self.state, self.state_inode, self.wanted = "", None, None
         for folder in ("bin", "sbin", "usr/bin", "usr/lib/opkg/info", "etc/ssl", "tmp/network", "var/run", "proc", "dev"):
@@ -71,7 +79,8 @@ class Board:
         shutil.copytree(CI / "board-root", self.root, dirs_exist_ok=True)
         os.chmod(self.root / "etc/rc.common", 0o755)
         shutil.copy("/bin/busybox", self.root / "bin")
-        run("chroot", self.root, "/bin/busybox", "--install", "-s", "/bin")
+        for applet in APPLETS:
+            (self.root / "bin" / applet).symlink_to("busybox")
         if shell == "dash":
             self.install_dash()
         shutil.copy(qemu, self.root / "usr/bin/qemu")
@@ -143,29 +152,62 @@ class Board:
             self.launch(self.told("command"), self.told("user")[0], self.told("group")[0])
 
     def checksum(self, path):
-        file = self.root / path[1:]
-        if file.is_symlink():
-            file = self.root / os.readlink(file)[1:]
+        file = self.resolved(path)
         return hashlib.md5(file.read_bytes()).hexdigest() if file.exists() else None
 
     def launch(self, command, user, group):
         # As procd: a name that is not found leaves what procd itself is, root.
         uid, gid = (int(found[1]) if (found := re.search(rf"^{name}:x:(\d+):", self.read(f"etc/{file}"), re.M)) else 0
                     for file, name in (("passwd", user), ("group", group)))
+        jailed = bool(self.told("jail"))
+        if jailed:
+            self.build_jail([*self.told("mount"), "/etc/passwd", "/etc/group", command[0], *PROCESSOR], self.told("jail")[0].split())
         def become():
-            os.chroot(self.root)
+            os.chroot(self.jail if jailed else self.root)
             os.chdir("/")
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
         self.log = []
         self.starts += 1
-        self.process = subprocess.Popen(command, preexec_fn=become, env={"PATH": "/usr/bin:/bin"}, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            command, preexec_fn=become, env={"container": "ujail"} if jailed else {"PATH": "/usr/bin:/bin"}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         threading.Thread(target=lambda log, lines: log.extend(iter(lines.readline, "")),
                          args=(self.log, self.process.stdout), daemon=True).start()
         # A signal before it is ready would end it as it ends any program: not what is tested here.
         wait_until(lambda: self.said("listening on") or self.process.poll() is not None)
+
+    def build_jail(self, paths, flags):
+        """Makes what ujail would show the daemon: the paths named, read-only, and nothing else."""
+        run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", self.jail)
+        for path in paths:
+            source, target = self.resolved(path), self.jail / path[1:]
+            if not source.exists():
+                continue  # ujail takes no offence either
+            if source.is_dir():
+                target.mkdir(parents=True)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.touch()
+            run("mount", "--bind", source, target)
+            run("mount", "-o", "remount,ro,bind", target)
+        if "procfs" in flags:
+            (self.jail / "proc").mkdir()
+            run("mount", "-t", "proc", "proc", self.jail / "proc")
+        if "ronly" in flags:
+            run("mount", "-o", "remount,ro,bind", self.jail)
+
+    def resolved(self, path):
+        """The file in the scratch root, past one link with an absolute target."""
+        file = self.root / path[1:]
+        return self.root / os.readlink(file)[1:] if file.is_symlink() else file
+
+    def clear(self):
+        """Takes the scratch root away, of mounts nothing but the mount."""
+        for mounted in (self.jail, self.root / "dev", self.root / "proc"):
+            subprocess.run(["umount", "--recursive", "--lazy", mounted], capture_output=True)
+        run("rm", "-rf", "--one-file-system", self.root, self.jail)
 
     def ids(self):
         """User and group of the daemon, each real, effective and saved the same."""
@@ -176,6 +218,8 @@ class Board:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             check("SIGTERM ends it in time, exit code 0", self.process.wait(timeout), 0)
+        if os.path.ismount(self.jail):
+            run("umount", "--recursive", self.jail)
         self.process = None
 
     def said(self, text):
@@ -426,7 +470,7 @@ def configuration(board):
     board.sh(f"/etc/init.d/{NAME} start")
 
 
-def hotplug(board):
+def hotplug(board, password):
     print("-- the clock is set")
     clock, script = f"var/run/{NAME}/clock", f". /etc/hotplug.d/ntp/95-{NAME}"
     for event in (dict(ACTION="stratum", stratum="16"), dict(ACTION="unsync", stratum="16"), dict(ACTION="step", stratum="3"), dict(ACTION="stratum")):
@@ -445,7 +489,17 @@ def hotplug(board):
     check("with ujail there is a jail", board.told("jail"), [f"{NAME} ronly procfs"])
     check("with the paths it needs", board.told("mount"),
           [f"/etc/{NAME}", f"/var/run/{NAME}", "/etc/ssl", "/etc/hosts", "/etc/resolv.conf"])
+    check("the daemon is not root there", board.ids(), "1886 1886")
+    check("nothing there can be written", [os.statvfs(f"/proc/{board.process.pid}/root/{path}").f_flag & os.ST_RDONLY for path in
+          ("", f"etc/{NAME}", f"var/run/{NAME}")], [os.ST_RDONLY] * 3)
+    check("it knows the name of the router", os.path.exists(f"/proc/{board.process.pid}/root/proc/sys/kernel/hostname"))
     pid = board.process.pid
+    board.wait_said(r"listening on 192\.168\.1\.1:1883")
+    check("nodes are let in", connack("192.168.1.1", "kitchen", password), 0)
+    hall = max(re.findall(r"[A-Za-z0-9]{20,}", board.sh(f"{NAME} user add hall").stdout), key=len)
+    check("it sees a user who is added now", wait_until(lambda: connack("192.168.1.1", "hall", hall) == 0))
+    board.sh(f"{NAME} user remove hall")
+    check("without a restart", board.process.pid, pid)
     board.sh(script, ACTION="ifup", INTERFACE="wan")
     check("the same resolver: nothing happens", board.process.pid, pid)
     board.write("tmp/resolv.conf", "nameserver 9.9.9.9\n")
@@ -537,7 +591,7 @@ def main():
         addresses(board, password)
         owners_and_modes(board, password)
         configuration(board)
-        hotplug(board)
+        hotplug(board, password)
         kept = upgrade_and_removal(board, package, password)
         sysupgrade(board, package, password, kept)
     finally:
@@ -545,6 +599,7 @@ def main():
             print("---- log of the daemon\n" + "".join(board.log))
         with contextlib.suppress(subprocess.TimeoutExpired):
             board.halt(LIMIT)
+        board.clear()
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 
