@@ -35,7 +35,7 @@ pub(super) fn run(
         return Ok(Exit::Configuration);
     };
     if !arguments.listen.is_empty() {
-        config.broker.listen = arguments.listen;
+        config.listen_instead(arguments.listen);
     }
     let socket = config.status_socket.take();
     config.status_socket = Some(socket.unwrap_or_else(|| default_socket(path)));

@@ -13,6 +13,7 @@ mod limits;
 mod password;
 mod placeholders;
 mod replies;
+mod rereader;
 mod routes;
 mod secrets;
 mod section;
@@ -40,6 +41,7 @@ use crate::core::status::fingerprint;
 pub use error::{ConfigError, Origin, Warning};
 pub use keys::{Key, keys};
 pub use password::{HashError, MAX_LANES, MAX_MEMORY, MAX_PASSES, PasswordHash};
+pub use rereader::Rereader;
 pub use secrets::Environment;
 pub use stamp::Stamp;
 pub use users::{UserFiles, names_in};
@@ -86,6 +88,8 @@ pub struct Config {
     pub status_socket: Option<PathBuf>,
     /// The [`fingerprint`] of bridge.toml.
     pub id: String,
+    /// Reads it again.
+    pub rereader: Rereader,
 }
 
 /// When the clock is believed.
@@ -238,9 +242,15 @@ impl Config {
             let source = Source::new(&shown, text, &report);
             let table = source.table();
             let top = Section::top(table.get_ref(), &source, &report, keys::SECTIONS);
+            let read = assemble(&top, path, environment);
+            let rereader = Rereader {
+                secret_files: read.rereader.secret_files,
+                ..Rereader::new(path, text)
+            };
             Self {
                 id: fingerprint(text),
-                ..assemble(&top, path, environment)
+                rereader,
+                ..read
             }
         };
         let warnings = report.finish(&shown)?;
@@ -333,6 +343,10 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
         clock: gateway.clock,
         status_socket: gateway.status_socket,
         id: String::new(),
+        rereader: Rereader {
+            secret_files: secrets.files,
+            ..Rereader::default()
+        },
     }
 }
 

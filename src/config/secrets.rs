@@ -6,13 +6,14 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::core::secret::Secret;
 
 use super::error::Origin;
 use super::section::{At, Section};
 use super::show::quote;
+use super::stamp::Stamp;
 
 /// Longest secret: a header value holds no more.
 const LONGEST: u64 = 4096;
@@ -23,6 +24,8 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// All `[secret.<name>]` sections.
 pub(super) struct Secrets {
     entries: BTreeMap<String, Entry>,
+    /// Those that are read from files, with their stamps from before.
+    pub(super) files: Vec<(PathBuf, Stamp)>,
 }
 
 struct Entry {
@@ -35,10 +38,16 @@ struct Entry {
 impl Secrets {
     /// Reads the sections and the secrets themselves; relative paths start at `directory`.
     pub(super) fn read(top: &Section<'_>, directory: &Path, environment: Environment<'_>) -> Self {
+        let mut files = Vec::new();
         let entries = top
             .named("secret")
             .into_iter()
             .map(|(name, section)| {
+                if let Some(file) = section.text("file") {
+                    let file = directory.join(file.value);
+                    let stamp = Stamp::of(&file);
+                    files.push((file, stamp));
+                }
                 let entry = Entry {
                     value: read_one(&section, directory, environment),
                     used: Cell::new(false),
@@ -47,7 +56,7 @@ impl Secrets {
                 (name, entry)
             })
             .collect();
-        Self { entries }
+        Self { entries, files }
     }
 
     /// Returns a secret by name, `None` if it is not defined.

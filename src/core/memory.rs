@@ -15,7 +15,7 @@ pub const ENTRY: usize = 128;
 #[derive(Clone, Debug)]
 pub struct Meter {
     used: Arc<AtomicUsize>,
-    ceiling: usize,
+    ceiling: Arc<AtomicUsize>,
 }
 
 /// Bytes that are counted until this is dropped; a clone counts them again.
@@ -35,8 +35,10 @@ impl Default for Meter {
 impl Meter {
     /// Makes a meter that stands at nought.
     pub fn new(ceiling: usize) -> Self {
-        let used = Arc::default();
-        Self { used, ceiling }
+        Self {
+            used: Arc::default(),
+            ceiling: Arc::new(AtomicUsize::new(ceiling)),
+        }
     }
 
     /// Returns how many bytes are counted at present.
@@ -46,18 +48,23 @@ impl Meter {
 
     /// Returns how many bytes may be counted.
     pub fn ceiling(&self) -> usize {
-        self.ceiling
+        self.ceiling.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many bytes may be counted, for all clones.
+    pub fn set_ceiling(&self, ceiling: usize) {
+        self.ceiling.store(ceiling, Ordering::Relaxed);
     }
 
     /// Returns whether more is counted than may be: something has to go.
     pub fn is_over(&self) -> bool {
-        self.used() > self.ceiling
+        self.used() > self.ceiling()
     }
 
     /// Returns whether three quarters are taken: then no new work is taken on, so that what there
     /// is can be done and told.
     pub fn is_tight(&self) -> bool {
-        self.used() > self.ceiling / 4 * 3
+        self.used() > self.ceiling() / 4 * 3
     }
 
     /// Counts so many bytes.
@@ -146,6 +153,9 @@ mod tests {
         assert!(!meter.is_tight());
         let clone = charge.clone();
         assert!(meter.is_tight() && meter.is_over());
+        meter.clone().set_ceiling(1000);
+        assert!(!meter.is_tight());
+        meter.set_ceiling(100);
         charge.set(1);
         assert_eq!(meter.used(), 61);
         drop(clone);

@@ -79,6 +79,11 @@ impl Cursor {
 pub(crate) type Found<'s> = (&'s Message, Option<Instant>);
 
 impl Retained {
+    /// Keeps no more than this from now on; what is there already stays.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Makes an empty store.
     pub(crate) fn new(limits: Limits) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::panic::catch_unwind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -57,7 +57,7 @@ pub(crate) fn built() -> u64 {
 /// The wall clock as far as it is believed, by which certificates are judged.
 pub(crate) struct Wall {
     /// The file that says that somebody has set it; `None` if it is trusted without.
-    sign: Option<PathBuf>,
+    sign: Mutex<Option<PathBuf>>,
     belief: Mutex<Belief<Stamp>>,
     /// How far it is behind the real one.
     #[cfg(test)]
@@ -79,16 +79,22 @@ impl Default for Wall {
 impl Wall {
     /// Makes a clock that is trusted so far.
     pub(crate) fn new(trust: &ClockTrust) -> Self {
-        let sign = match trust {
-            ClockTrust::Trusted => None,
-            ClockTrust::SynchronisedFile(file) => Some(file.clone()),
-        };
-        let floor = built();
+        let sign = sign_of(trust);
         Self {
-            belief: Mutex::new(Belief::new(floor, sign.is_some())),
-            sign,
+            belief: Mutex::new(Belief::new(built(), sign.is_some())),
+            sign: Mutex::new(sign),
             #[cfg(test)]
             behind: Mutex::default(),
+        }
+    }
+
+    /// Believes it under other conditions from now on; nothing changes if they are the same.
+    pub(crate) fn set_trust(&self, trust: &ClockTrust) {
+        let sign = sign_of(trust);
+        let mut known = self.sign.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != sign {
+            *self.lock() = Belief::new(built(), sign.is_some());
+            *known = sign;
         }
     }
 
@@ -112,8 +118,9 @@ impl Wall {
         let (now, at) = (unix_time(), now());
         #[cfg(test)]
         let now = now.saturating_sub(*self.behind.lock().unwrap());
+        let sign = self.sign();
         let sign = || {
-            let stamp = Stamp::of(self.sign.as_deref()?);
+            let stamp = Stamp::of(sign.as_deref()?);
             (stamp != Stamp::default()).then_some(stamp)
         };
         self.lock().believes(now.as_secs(), at, sign).then_some(now)
@@ -126,12 +133,21 @@ impl Wall {
     }
 
     /// Returns the file that it waits for while it is not believed.
-    pub(crate) fn sign(&self) -> Option<&Path> {
-        self.sign.as_deref()
+    pub(crate) fn sign(&self) -> Option<PathBuf> {
+        let sign = self.sign.lock().unwrap_or_else(PoisonError::into_inner);
+        sign.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Belief<Stamp>> {
         self.belief.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the file that says that somebody has set the clock; `None` if it is trusted without.
+fn sign_of(trust: &ClockTrust) -> Option<PathBuf> {
+    match trust {
+        ClockTrust::Trusted => None,
+        ClockTrust::SynchronisedFile(file) => Some(file.clone()),
     }
 }
 

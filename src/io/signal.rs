@@ -1,4 +1,4 @@
-//! SIGTERM, SIGINT and SIGHUP as values, and a stop by hand for programs that embed the bridge.
+//! SIGTERM, SIGINT, SIGHUP and SIGUSR1 as values, and a stop by hand for programs that embed the bridge.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,8 @@ impl Stopper {
 }
 
 impl Shutdown {
-    /// Stops at SIGTERM and SIGINT, and survives SIGHUP.
+    /// Stops at SIGTERM and SIGINT, reads the configuration again at SIGHUP, and tries at SIGUSR1 at
+    /// once what did not work.
     pub fn signals() -> Self {
         Self(Source::Signals)
     }
@@ -47,6 +48,7 @@ impl Shutdown {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
                 hang_up: signal(SignalKind::hangup())?,
+                user: signal(SignalKind::user_defined1())?,
             },
         })
     }
@@ -65,33 +67,53 @@ pub(crate) enum Listener {
         interrupt: Signal,
         /// SIGHUP.
         hang_up: Signal,
+        /// SIGUSR1.
+        user: Signal,
     },
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To stop; the signal's number, 0 for a [`Stopper`].
+    Stop(u8),
+    /// To read the configuration again.
+    Reload,
+    /// To try again at once what did not work.
+    Probe,
+}
+
 impl Listener {
-    /// Waits for the next reason to stop and returns the signal's number; 0 for a [`Stopper`].
-    pub(crate) async fn stop(&mut self) -> u8 {
+    /// Waits for the next signal. Dropping the future forgets nothing.
+    pub(crate) async fn next(&mut self) -> Asked {
         match self {
             Self::Stopper(stops) => {
                 // Closed never; each stop counts once.
                 if let Ok(stop) = stops.acquire().await {
                     stop.forget();
                 }
-                0
+                Asked::Stop(0)
             }
             Self::Signals {
                 terminate,
                 interrupt,
                 hang_up,
-            } => loop {
-                tokio::select! {
-                    _ = terminate.recv() => return 15,
-                    _ = interrupt.recv() => return 2,
-                    _ = hang_up.recv() => log::warn!(
-                        "SIGHUP does not reload bridge.toml yet; restart to apply changes"
-                    ),
-                }
+                user,
+            } => tokio::select! {
+                _ = terminate.recv() => Asked::Stop(15),
+                _ = interrupt.recv() => Asked::Stop(2),
+                _ = hang_up.recv() => Asked::Reload,
+                _ = user.recv() => Asked::Probe,
             },
+        }
+    }
+
+    /// Waits for the next reason to stop and returns the signal's number; 0 for a [`Stopper`].
+    pub(crate) async fn stop(&mut self) -> u8 {
+        loop {
+            if let Asked::Stop(number) = self.next().await {
+                return number;
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) type Stamps = HashMap<PathBuf, Stamp>;
 
 /// The endpoints whose trust is made of files, each with how those were.
 pub(crate) struct TrustWatch {
-    watch: Watch,
+    watch: Option<Watch>,
     endpoints: Vec<(Trusting, Vec<Stamp>)>,
 }
 
@@ -48,28 +48,43 @@ impl TrustWatch {
             let seen = it.files.iter().map(seen).collect();
             (it, seen)
         };
+        let endpoints: Vec<_> = endpoints.into_iter().map(with_stamps).collect();
         let files = stamps.iter().map(|(file, stamp)| (file.clone(), *stamp));
         Self {
-            watch: Watch::new(files.collect()),
-            endpoints: endpoints.into_iter().map(with_stamps).collect(),
+            watch: (!endpoints.is_empty()).then(|| Watch::new(files.collect())),
+            endpoints,
         }
     }
 
-    /// Takes over changes for as long as the event loop runs, and calls `then` after each.
-    pub(crate) async fn follow(mut self, then: impl Fn()) {
-        if self.endpoints.is_empty() {
-            return pending().await;
-        }
-        loop {
-            self.watch.changed().await;
-            for (endpoint, seen) in &mut self.endpoints {
-                let found: Vec<Stamp> = endpoint.files.iter().map(|it| Stamp::of(it)).collect();
-                if found != *seen {
-                    *seen = found;
-                    reload(endpoint).await;
+    /// Watches for other endpoints from now on. What changed of a file that was watched already
+    /// and was not taken over yet will be.
+    pub(crate) fn replace(&mut self, endpoints: Vec<Trusting>, mut stamps: Stamps) {
+        for (endpoint, seen) in &self.endpoints {
+            for (file, stamp) in endpoint.files.iter().zip(seen) {
+                if let Some(known) = stamps.get_mut(file) {
+                    *known = *stamp;
                 }
             }
-            then();
+        }
+        *self = Self::new(endpoints, &stamps);
+    }
+
+    /// Waits until a file has changed; dropping the future forgets nothing.
+    pub(crate) async fn changed(&mut self) {
+        match &mut self.watch {
+            Some(watch) => watch.changed().await,
+            None => pending().await,
+        }
+    }
+
+    /// Takes over what has changed.
+    pub(crate) async fn take_over(&mut self) {
+        for (endpoint, seen) in &mut self.endpoints {
+            let found: Vec<Stamp> = endpoint.files.iter().map(|it| Stamp::of(it)).collect();
+            if found != *seen {
+                *seen = found;
+                reload(endpoint).await;
+            }
         }
     }
 }

@@ -90,6 +90,13 @@ impl Daemon {
         size.unwrap().parse().unwrap()
     }
 
+    /// Sends a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let (option, pid) = (format!("-{name}"), self.child.id().to_string());
+        let kill = Command::new("kill").args([option, pid]).status();
+        assert!(kill.unwrap().success());
+    }
+
     /// Sends SIGTERM and returns the exit code with what was logged since the last line that was
     /// waited for.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {

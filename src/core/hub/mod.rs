@@ -33,7 +33,7 @@ use crate::core::bridge::Ticket;
 use crate::core::memory::Meter;
 use crate::core::message::Message;
 use crate::core::packet::{Connect, Incoming, Outgoing, Version, reason};
-use crate::core::retained::{self, Retained};
+use crate::core::retained::Retained;
 use crate::core::session::inbox::Violation;
 use crate::core::session::{Link, Session, SessionId};
 use crate::core::subscriptions::{FilterTree, MAX_LEVELS, Subscriptions};
@@ -158,18 +158,11 @@ impl Hub {
     /// Makes an empty hub. Clients may not publish to `reserved` topics: replies are the bridge's.
     pub fn new(limits: Limits, reserved: Vec<TopicFilter>) -> Self {
         let meter = Meter::new(limits.memory);
-        let retained = Retained::new(retained::Limits {
-            messages: limits.retained_messages,
-            bytes: limits.retained_bytes,
-        });
+        let retained = Retained::new(settings::retained_limits(&limits));
         let retained = retained.with_meter(meter.clone());
-        let mut tree = FilterTree::default();
-        for filter in reserved {
-            *tree.place(&filter) = Some(());
-        }
         Self {
             limits,
-            reserved: tree,
+            reserved: settings::tree(reserved),
             sessions: Sessions::default(),
             connections: HashMap::new(),
             closing: HashMap::new(),

@@ -25,8 +25,8 @@ impl Hub {
     /// A changed user's clients lose their connections as by any fault, so that wills are
     /// published and sessions wait to be resumed: with the new rights only. Of a removed user
     /// nothing is left: neither sessions nor what waits in them, and a will has nobody's rights to
-    /// be published with.
-    pub fn review(&mut self, standing: impl Fn(&str) -> Standing, now: Instant) {
+    /// be published with. `None` stands for all clients without a user.
+    pub fn review(&mut self, standing: impl Fn(Option<&str>) -> Standing, now: Instant) {
         for (session, standing) in self.affected(standing) {
             self.say_farewell(session, reason::NOT_AUTHORIZED);
             match standing {
@@ -74,11 +74,11 @@ impl Hub {
         }
     }
 
-    fn affected(&self, standing: impl Fn(&str) -> Standing) -> Vec<(SessionId, Standing)> {
+    fn affected(&self, standing: impl Fn(Option<&str>) -> Standing) -> Vec<(SessionId, Standing)> {
         let owned = self
             .sessions
             .iter()
-            .filter_map(|(id, own)| Some((id, standing(own.user.as_deref()?))));
+            .map(|(id, own)| (id, standing(own.user.as_deref())));
         owned
             .filter(|(_, standing)| *standing != Standing::Keep)
             .collect()

@@ -1,6 +1,11 @@
-//! What the owner of a hub sees of it.
+//! What the owner of a hub sees of it, and may change while it runs.
 
-use super::Hub;
+use std::time::Instant;
+
+use super::{Hub, Limits};
+use crate::core::retained;
+use crate::core::subscriptions::FilterTree;
+use crate::core::topic::TopicFilter;
 
 /// How many are there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,4 +27,35 @@ impl Hub {
             most: self.limits.clients,
         }
     }
+
+    /// Puts other limits in force, and other topics that clients may not publish to.
+    ///
+    /// Nobody is disconnected for it, and no subscription or retained message goes: limits hold for
+    /// what comes from now on. Only memory is made free at once, and surplus sessions without a
+    /// connection are forgotten.
+    pub fn reconfigure(&mut self, limits: Limits, reserved: Vec<TopicFilter>, now: Instant) {
+        self.meter.set_ceiling(limits.memory);
+        self.retained.set_limits(retained_limits(&limits));
+        self.limits = limits;
+        self.reserved = tree(reserved);
+        self.make_room();
+        self.forget_surplus(now);
+    }
+}
+
+/// Returns what may be retained.
+pub(super) fn retained_limits(limits: &Limits) -> retained::Limits {
+    retained::Limits {
+        messages: limits.retained_messages,
+        bytes: limits.retained_bytes,
+    }
+}
+
+/// Makes filters quick to look up.
+pub(super) fn tree(filters: Vec<TopicFilter>) -> FilterTree<()> {
+    let mut tree = FilterTree::default();
+    for filter in filters {
+        *tree.place(&filter) = Some(());
+    }
+    tree
 }

@@ -62,7 +62,7 @@ pub(super) async fn serve(guest: Guest, shared: &Rc<Shared>, seat: &Cell<Option<
         must_log_in,
     } = guest;
     let mut input = BytesMut::new();
-    let limits = *shared.connection_limits();
+    let limits = shared.connection_limits();
     let connect = read_connect(&mut stream, &mut input, shared);
     let connect = match timeout(limits.connect_timeout, connect).await {
         Ok(Ok(Some(connect))) => connect,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::bridge::Report;
 use crate::core::route::RouteTable;
-use crate::core::status::{Configuration, LastError, Listener};
+use crate::core::status::{Configuration, LastError, Listener, Reload};
 use crate::io::clock;
 
 /// Shortest time between two messages on `$bridge/status`.
@@ -54,6 +54,21 @@ impl Books {
     pub(crate) fn begin(&mut self, file: String, id: String) {
         self.configuration.file = file;
         self.configuration.id = id;
+    }
+
+    /// Notes that another configuration is in force.
+    pub(super) fn take_over(&mut self, id: String, now: Instant) {
+        self.configuration.id = id;
+        self.configuration.reloads = self.configuration.reloads.saturating_add(1);
+        self.refuse(Vec::new(), now);
+    }
+
+    /// Notes why another configuration is not in force; the reasons are empty if it is.
+    pub(super) fn refuse(&mut self, errors: Vec<String>, now: Instant) {
+        self.reloaded = now;
+        let ago = Duration::ZERO;
+        self.configuration.last = Some(Reload { ago, errors });
+        self.changed = true;
     }
 
     /// Notes what came of a job, for its endpoint.

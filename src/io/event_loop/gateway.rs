@@ -59,7 +59,7 @@ pub(crate) struct Gateway {
     pub(super) progress: Rc<Bell>,
     pub(super) buffers: Rc<Buffers>,
     pub(super) stopping: bool,
-    clock: Arc<Wall>,
+    pub(super) clock: Arc<Wall>,
     /// Whether the bridge was told that the time is not known.
     clock_unset: bool,
     /// When the bundled roots were published, until their age has been looked at; `None` also if
@@ -134,7 +134,7 @@ impl Gateway {
     }
 
     /// Parts with the clients of users that have changed.
-    pub(super) fn review(&mut self, standing: impl Fn(&str) -> Standing, now: Instant) {
+    pub(super) fn review(&mut self, standing: impl Fn(Option<&str>) -> Standing, now: Instant) {
         self.hub.review(standing, now);
     }
 
@@ -293,9 +293,9 @@ impl Gateway {
         self.publish_status(now);
     }
 
-    /// Has endpoints tried at once that do not work.
-    pub(crate) fn probe_now(&mut self, now: Instant) {
-        self.bridge.handle(Event::ProbeNow, now, &mut self.actions);
+    /// Hands an event to the bridge.
+    pub(super) fn tell_bridge(&mut self, event: Event, now: Instant) {
+        self.bridge.handle(event, now, &mut self.actions);
         self.act(now);
     }
 

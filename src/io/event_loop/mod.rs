@@ -2,10 +2,12 @@
 //!
 //! One thread runs it: a task per listener and per client, one that rouses the workers, one for the
 //! outcomes that they send back, one for what the store has done, one for the next timeout, one for
-//! users that change. It decides nothing but when the process may end.
+//! files that change. It decides nothing but when the process may end.
 
 pub(crate) mod books;
 mod gateway;
+mod keeper;
+mod reconfigure;
 pub(crate) mod shared;
 mod snapshot;
 mod storing;
@@ -28,24 +30,25 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::gateway::{Finished, Gateway};
+use self::keeper::{Keeper, Settled, Watched, trusts_bundled};
 use self::shared::Shared;
 use self::storing::{Done, Storing};
 use crate::config::Config;
 use crate::core::bridge::Bridge;
-use crate::core::endpoint::{Endpoint, Roots};
+use crate::core::endpoint::Endpoint;
 use crate::core::hub::{Ended, Hub};
 use crate::core::outcome::Outcome;
 use crate::core::route::RouteTable;
+use crate::io::bell::Bell;
 use crate::io::broker::listener::certificates::CertificateWatch;
 use crate::io::broker::listener::doors::Doors;
 use crate::io::broker::login::Logins;
 use crate::io::clock::Wall;
 use crate::io::http::workers::{OnFinished, Workers};
 use crate::io::password;
-use crate::io::signal::Shutdown;
+use crate::io::signal::{Asked, Listener, Shutdown};
 use crate::io::status_socket::{self, Refused, StatusSocket};
 use crate::io::trust_watch::TrustWatch;
-use crate::io::users_watch::UsersWatch;
 use crate::{Ready, RunError};
 
 /// How long closing sessions may take to write their last packets.
@@ -84,6 +87,7 @@ pub(crate) async fn run(
         boot()?,
     )
     .with_meter(meter.clone());
+    let settled = Settled::of(&config);
     let logins = Logins::new(&config.broker, config.users);
     let trust = TrustWatch::new(workers.trusting(), &trust);
     let (sender, stored) = mpsc::unbounded_channel();
@@ -92,22 +96,21 @@ pub(crate) async fn run(
         let _ = sender.send(done);
     }));
     let gateway = Gateway::new(hub, bridge, workers, storing, clock);
-    let mut shared = Shared::new(gateway, logins, &config.broker);
+    let shared = Rc::new(Shared::new(gateway, logins, &config.broker));
+    shared.set_stop_timeout(config.stop_timeout);
     let certificates = match &config.broker.tls {
         Some(files) => {
             let watch = CertificateWatch::new(files.clone());
-            shared = shared.with_tls(watch.load().map_err(RunError::Tls)?);
+            shared.replace_acceptor(watch.load().map_err(RunError::Tls)?);
             Some(watch)
         }
         None => None,
     };
-    let shared = Rc::new(shared);
 
     let doors = Doors::open(&config.broker, &shared)?;
     let addresses = doors.addresses();
     announce(&config.endpoints, &config.routes, &shared);
-    let bundled = |it: &Arc<Endpoint>| it.trust.roots == Roots::Bundled;
-    if config.endpoints.iter().any(bundled) {
+    if config.endpoints.iter().any(trusts_bundled) {
         shared.with(|gateway, _| gateway.mind_bundled_roots());
     }
     shared.with(Gateway::look_at_clock);
@@ -115,29 +118,30 @@ pub(crate) async fn run(
     tokio::task::spawn_local(take_in(Rc::clone(&shared), stored));
     tokio::task::spawn_local(rouse(Rc::clone(&shared)));
     tokio::task::spawn_local(watch(Rc::clone(&shared)));
-    let probing = Rc::clone(&shared);
-    let probe = move || probing.with(Gateway::probe_now);
-    tokio::task::spawn_local(trust.follow(probe));
-    if let Some(certificates) = certificates {
-        tokio::task::spawn_local(renew(certificates, Rc::clone(&shared)));
-    }
     let _status = match &config.status_socket {
         Some(path) => tell_at(path, &shared)?,
         None => None,
     };
     begin_books((&config.path, config.id), &doors, &shared);
-    let users = UsersWatch::new(config.users_reader);
-    let listening = tokio::task::spawn_local(keep(users, doors, Rc::clone(&shared)));
+    let watched = Watched {
+        trust,
+        certificates,
+        users: config.users_reader,
+        rereader: config.rereader,
+    };
+    let keeper = Keeper::new(&shared, doors, watched, settled);
+    let reload = keeper.reload();
+    let listening = tokio::task::spawn_local(keeper.keep());
     ready(&addresses);
 
-    signals.stop().await;
+    obey(&mut signals, &reload, &shared).await;
     info!("stopping; requests to finish: {}", shared.pending());
     listening.abort();
     // Awaited, so that the sockets are closed before anybody hears of the stop.
     let _ = listening.await;
     tokio::select! {
         biased;
-        () = stop(&shared, config.stop_timeout) => {}
+        () = stop(&shared, shared.stop_timeout()) => {}
         second = signals.stop() => return Err(RunError::Interrupted(second)),
     }
     shared.with(|gateway, _| gateway.summary());
@@ -175,6 +179,23 @@ struct Telling(JoinHandle<()>);
 impl Drop for Telling {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Does what signals ask for, until one asks for the stop.
+async fn obey(signals: &mut Listener, reload: &Bell, shared: &Shared) {
+    loop {
+        match signals.next().await {
+            Asked::Stop(_) => return,
+            Asked::Reload => {
+                info!("reading the configuration again");
+                reload.ring();
+            }
+            Asked::Probe => {
+                info!("trying at once what did not work");
+                shared.with(Gateway::probe);
+            }
+        }
     }
 }
 
@@ -243,38 +264,6 @@ async fn watch(shared: Rc<Shared>) {
                     });
                 }
             },
-        }
-    }
-}
-
-/// Takes over users that changed, and opens and closes listeners accordingly.
-async fn keep(mut users: UsersWatch, mut doors: Doors, shared: Rc<Shared>) {
-    loop {
-        let has_changed = tokio::select! {
-            () = users.changed() => true,
-            () = tokio::time::sleep(RETRY), if doors.wait_for_addresses() => false,
-        };
-        if has_changed && let Some(users) = users.read().await {
-            guard(&shared, "the replacement of users", || {
-                shared.replace_users(users);
-                info!("who may connect: {}", shared.logins().describe());
-            });
-        }
-        guard(&shared, "the opening of listeners", || {
-            doors.adjust(&shared);
-            shared.with(|gateway, _| {
-                gateway.books.listeners = doors.listeners();
-                gateway.books.change();
-            });
-        });
-    }
-}
-
-/// Takes over a certificate of the listener that changed.
-async fn renew(mut certificates: CertificateWatch, shared: Rc<Shared>) {
-    loop {
-        if let Some(acceptor) = certificates.changed().await {
-            shared.replace_acceptor(acceptor);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -9,13 +10,15 @@ use tokio::sync::Semaphore;
 
 use super::gateway::Gateway;
 use super::snapshot;
-use crate::config::{Broker, ConnectionLimits, User};
+use crate::config::{Broker, Config, ConnectionLimits, User};
+use crate::core::endpoint::Endpoint;
 use crate::core::hub::ConnectionId;
 use crate::core::memory::Charge;
 use crate::core::packet::Version;
 use crate::io::bell::Bell;
 use crate::io::broker::login::Logins;
 use crate::io::clock;
+use crate::io::http::workers::{Prepared, Trusting};
 use crate::io::log::journal::Journal;
 use crate::io::tls::listener::Acceptor;
 
@@ -92,10 +95,15 @@ impl Buffers {
 pub(crate) struct Shared {
     gateway: RefCell<Gateway>,
     logins: RefCell<Rc<Logins>>,
-    max_packet: usize,
-    clients: usize,
-    connections: ConnectionLimits,
-    tls: Option<Tls>,
+    max_packet: Cell<usize>,
+    clients: Cell<usize>,
+    connections: Cell<ConnectionLimits>,
+    /// How long a stop waits for what is in flight.
+    stop_timeout: Cell<Duration>,
+    /// How clients are met with TLS, if there is a listener for it.
+    acceptor: RefCell<Option<Acceptor>>,
+    /// Turns of those who compute a handshake.
+    turns: Semaphore,
     /// Rings when the next timeout is earlier than the one waited for.
     alarm: Rc<Bell>,
     /// Rings when there are jobs for the workers.
@@ -103,12 +111,6 @@ pub(crate) struct Shared {
     /// Rings when something that a stop waits for has changed.
     progress: Rc<Bell>,
     buffers: Rc<Buffers>,
-}
-
-/// How clients are met with TLS.
-struct Tls {
-    acceptor: RefCell<Acceptor>,
-    turns: Semaphore,
 }
 
 impl Shared {
@@ -121,34 +123,24 @@ impl Shared {
             buffers: Rc::clone(&gateway.buffers),
             gateway: RefCell::new(gateway),
             logins: RefCell::new(Rc::new(logins)),
-            max_packet: broker.limits.max_packet,
-            clients: broker.limits.clients,
-            connections: broker.connections,
-            tls: None,
-        }
-    }
-
-    /// Lets clients come with TLS.
-    pub(crate) fn with_tls(mut self, acceptor: Acceptor) -> Self {
-        self.tls = Some(Tls {
-            acceptor: RefCell::new(acceptor),
+            max_packet: Cell::new(broker.limits.max_packet),
+            clients: Cell::new(broker.limits.clients),
+            connections: Cell::new(broker.connections),
+            stop_timeout: Cell::default(),
+            acceptor: RefCell::default(),
             turns: Semaphore::new(1),
-        });
-        self
+        }
     }
 
     /// Returns how clients are met with TLS, as of now, and the turns of those who compute.
     pub(crate) fn tls(&self) -> Option<(Acceptor, &Semaphore)> {
-        let tls = self.tls.as_ref()?;
-        let acceptor = tls.acceptor.borrow().clone();
-        Some((acceptor, &tls.turns))
+        let acceptor = self.acceptor.borrow().clone()?;
+        Some((acceptor, &self.turns))
     }
 
-    /// Meets clients that come from now on with another certificate.
+    /// Meets clients that come with TLS from now on with this certificate.
     pub(crate) fn replace_acceptor(&self, acceptor: Acceptor) {
-        if let Some(tls) = &self.tls {
-            tls.acceptor.replace(acceptor);
-        }
+        self.acceptor.replace(Some(acceptor));
     }
 
     /// Does something with the gateway, at the present time, and settles what comes of it.
@@ -187,7 +179,12 @@ impl Shared {
 
     /// Replaces the users as a whole, and parts with clients of those that changed.
     pub(crate) fn replace_users(&self, users: Vec<User>) {
-        let after = Rc::new(self.logins.borrow().with_users(users));
+        let after = self.logins.borrow().with_users(users);
+        self.replace_logins(after);
+    }
+
+    fn replace_logins(&self, after: Logins) {
+        let after = Rc::new(after);
         let before = self.logins.replace(Rc::clone(&after));
         self.with(|gateway, now| {
             gateway.review(|user| after.standing(&before, user), now);
@@ -197,6 +194,43 @@ impl Shared {
         });
     }
 
+    /// Returns what prepares endpoints beside the loop; see [`Workers::prepare`].
+    pub(super) fn prepare(
+        &self,
+        endpoints: &[Arc<Endpoint>],
+    ) -> impl FnOnce() -> Result<Prepared, String> + Send + use<> {
+        self.gateway.borrow().workers.prepare(endpoints)
+    }
+
+    /// Returns the endpoints whose trust is made of files.
+    pub(super) fn trusting(&self) -> Vec<Trusting> {
+        self.gateway.borrow().workers.trusting()
+    }
+
+    /// Puts another configuration in force, but for what listens and what is watched.
+    pub(super) fn reconfigure(&self, config: &Config, endpoints: Prepared) {
+        let broker = &config.broker;
+        self.max_packet.set(broker.limits.max_packet);
+        self.clients.set(broker.limits.clients);
+        self.connections.set(broker.connections);
+        self.stop_timeout.set(config.stop_timeout);
+        // Before the routes: nobody publishes to the new ones by the old rules.
+        let users = config.users.clone();
+        let after = self.logins.borrow().with_broker(broker, users);
+        self.replace_logins(after);
+        self.with(|gateway, now| gateway.reconfigure(config, endpoints, now));
+    }
+
+    /// Returns how long a stop waits for what is in flight.
+    pub(super) fn stop_timeout(&self) -> Duration {
+        self.stop_timeout.get()
+    }
+
+    /// Sets it.
+    pub(super) fn set_stop_timeout(&self, limit: Duration) {
+        self.stop_timeout.set(limit);
+    }
+
     /// Returns whether somebody from the network could connect.
     pub(crate) fn lets_network_in(&self) -> bool {
         self.logins.borrow().lets_network_in()
@@ -204,17 +238,17 @@ impl Shared {
 
     /// Returns the largest packet a client may send, in bytes.
     pub(crate) fn max_packet(&self) -> usize {
-        self.max_packet
+        self.max_packet.get()
     }
 
     /// Returns how many clients may be connected.
     pub(crate) fn max_clients(&self) -> usize {
-        self.clients
+        self.clients.get()
     }
 
     /// Returns what each connection is held to.
-    pub(crate) fn connection_limits(&self) -> &ConnectionLimits {
-        &self.connections
+    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
+        self.connections.get()
     }
 
     /// Returns whether the loop is about to end.

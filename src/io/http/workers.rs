@@ -3,6 +3,8 @@
 //! Each endpoint has a queue and at most `concurrency` threads, which are made when needed and end
 //! when idle. How many jobs may wait is the bridge's decision, made before they come here.
 
+mod change;
+
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::bridge::{Job, JobId};
-use crate::core::endpoint::{Endpoint, Roots};
+use crate::core::endpoint::Endpoint;
 use crate::core::outcome::{Code, Failure, Outcome};
 use crate::io::clock::Wall;
 use crate::io::http::client::Client;
@@ -22,6 +24,8 @@ use crate::io::http::pool::{self, Duty, Pool};
 use crate::io::http::resolver::Resolver;
 use crate::io::tls;
 use crate::io::tls::client::Surroundings;
+
+pub(crate) use change::Prepared;
 
 /// Called by a worker thread when a job is done, exactly once per job.
 pub(crate) type OnFinished = Arc<dyn Fn(JobId, Outcome) + Send + Sync>;
@@ -71,6 +75,8 @@ pub(crate) struct Workers {
     done: OnFinished,
     ledgers: Vec<(Arc<Endpoint>, Arc<Ledger>)>,
     met: Arc<Encounters>,
+    resolver: Arc<Resolver>,
+    clock: Arc<Wall>,
 }
 
 impl Workers {
@@ -83,39 +89,18 @@ impl Workers {
         clock: &Arc<Wall>,
         done: OnFinished,
     ) -> Result<Self, String> {
-        let resolver = Arc::new(Resolver::new());
-        let surroundings = surroundings(&resolver, clock);
-        let mut loaded: Vec<(&Roots, _)> = Vec::new();
-        let mut crews = HashMap::with_capacity(endpoints.len());
-        let mut ledgers = Vec::with_capacity(endpoints.len());
-        let met = Arc::new(Encounters::default());
-        for endpoint in endpoints {
-            let named = |error: String| named(endpoint, &error);
-            let roots = &endpoint.trust.roots;
-            let known = loaded.iter().find(|(of, _)| *of == roots);
-            let store = match known {
-                Some((_, store)) => Arc::clone(store),
-                None => {
-                    let store = tls::roots::load(roots).map_err(named)?;
-                    loaded.push((roots, Arc::clone(&store)));
-                    store
-                }
-            };
-            let tls = tls::client::Client::within(&endpoint.trust, store, &surroundings);
-            let tls = tls.map_err(named)?;
-            let ledger = Arc::new(Ledger::new(Arc::clone(&met)));
-            ledgers.push((Arc::clone(endpoint), Arc::clone(&ledger)));
-            let client = Client::new(Arc::clone(endpoint), tls, Arc::clone(&resolver), ledger);
-            let crew = crew(endpoint, Box::new(client), Arc::clone(&done));
-            crews.insert(endpoint.name.clone(), Arc::new(crew));
-        }
-        Ok(Self {
-            crews,
+        let mut workers = Self {
+            crews: HashMap::new(),
             called: Vec::new(),
             done,
-            ledgers,
-            met,
-        })
+            ledgers: Vec::new(),
+            met: Arc::default(),
+            resolver: Arc::new(Resolver::new()),
+            clock: Arc::clone(clock),
+        };
+        let prepared = workers.prepare(endpoints)()?;
+        workers.adopt(prepared);
+        Ok(workers)
     }
 
     /// Returns what has been counted for each endpoint since the start, in file order.

@@ -83,6 +83,13 @@ impl Admission {
         }
     }
 
+    /// Sets other limits for connections that come from now on.
+    pub(super) fn set_limits(&mut self, limit: usize, connections: &ConnectionLimits) {
+        self.limit = limit;
+        self.network = PerAddress::new(connections, PER_ADDRESS, CONNECT_RATE);
+        self.loopback = PerAddress::new(connections, 0, 0);
+    }
+
     /// Takes a connection in, or says why there is no place for it.
     pub(super) fn enter(&mut self, address: IpAddr, now: Instant) -> Result<(), &'static str> {
         if self.total >= self.limit {

@@ -41,6 +41,20 @@ impl CertificateWatch {
         Acceptor::load(&self.files).inspect(tell)
     }
 
+    /// Returns what reads the files, which takes its time.
+    pub(crate) fn loading(&self) -> impl FnOnce() -> Result<Acceptor, String> + Send + 'static {
+        let files = self.files.clone();
+        move || Acceptor::load(&files)
+    }
+
+    /// Returns whether these are the files that are watched.
+    pub(crate) fn watches(&self, files: &TlsListener) -> bool {
+        let own = &self.files;
+        own.certificate == files.certificate
+            && own.key == files.key
+            && own.client_ca == files.client_ca
+    }
+
     /// Waits until the files have changed; returns what they hold now if it can be used.
     pub(crate) async fn changed(&mut self) -> Option<Acceptor> {
         self.watch.changed().await;

@@ -68,15 +68,10 @@ impl Doors {
     /// Fails if one on loopback is taken: that is no matter of boot order, most often a second
     /// gateway, and has to be seen at once.
     pub(crate) fn open(broker: &Broker, shared: &Rc<Shared>) -> Result<Self, RunError> {
-        let plain = broker.listen.iter().map(|at| Door::new(*at, Kind::Plain));
-        let tls = broker.tls.iter().flat_map(|tls| &tls.listen);
-        let doors = plain.chain(tls.map(|at| Door::new(*at, Kind::Tls)));
-        #[cfg(feature = "websocket")]
-        let doors = doors.chain(broker.websocket.iter().flat_map(web_doors));
         let limit = shared.max_clients().saturating_add(HANDSHAKES);
-        let admission = Admission::new(limit, shared.connection_limits());
+        let admission = Admission::new(limit, &shared.connection_limits());
         let mut doors = Self {
-            doors: doors.collect(),
+            doors: wanted(broker),
             admission: Rc::new(RefCell::new(admission)),
             network: shared.lets_network_in(),
         };
@@ -145,6 +140,32 @@ impl Doors {
         }
     }
 
+    /// Listens where another configuration says; [`Doors::adjust`] has to follow. Listeners that
+    /// stay are not touched, and nobody who is connected notices. Returns when those that go are
+    /// closed, so that another may have their address.
+    pub(crate) async fn change(&mut self, broker: &Broker, shared: &Rc<Shared>) {
+        let limit = shared.max_clients().saturating_add(HANDSHAKES);
+        let limits = shared.connection_limits();
+        self.admission.borrow_mut().set_limits(limit, &limits);
+        let mut before = std::mem::take(&mut self.doors);
+        for wanted in wanted(broker) {
+            let same = |door: &Door| door.address == wanted.address && door.kind == wanted.kind;
+            let known = before
+                .iter()
+                .position(same)
+                .map(|at| before.swap_remove(at));
+            self.doors.push(known.unwrap_or(wanted));
+        }
+        for mut door in before {
+            if let State::Open(accepting) = &mut door.state {
+                info!("no longer listening on {}", accepting.address);
+                accepting.task.abort();
+                // The socket is closed when the task is gone.
+                let _ = (&mut accepting.task).await;
+            }
+        }
+    }
+
     /// Returns whether there are listeners to try again.
     pub(crate) fn wait_for_addresses(&self) -> bool {
         let mut doors = self.doors.iter();
@@ -174,6 +195,16 @@ fn web_doors(listener: &WebSocketListener) -> impl Iterator<Item = Door> {
     let kind = Kind::WebSocket { gate, tls };
     let addresses = listener.listen.iter();
     addresses.map(move |at| Door::new(*at, kind.clone()))
+}
+
+/// Returns the doors that a configuration wants, none of them open.
+fn wanted(broker: &Broker) -> Vec<Door> {
+    let plain = broker.listen.iter().map(|at| Door::new(*at, Kind::Plain));
+    let tls = broker.tls.iter().flat_map(|tls| &tls.listen);
+    let doors = plain.chain(tls.map(|at| Door::new(*at, Kind::Tls)));
+    #[cfg(feature = "websocket")]
+    let doors = doors.chain(broker.websocket.iter().flat_map(web_doors));
+    doors.collect()
 }
 
 impl Door {

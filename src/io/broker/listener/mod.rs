@@ -35,7 +35,7 @@ const BACKLOG: i32 = 256;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What is spoken at a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     /// MQTT.
     Plain,

@@ -97,6 +97,15 @@ impl Logins {
 
     /// Returns the look-up with other users.
     pub(crate) fn with_users(&self, users: Vec<User>) -> Self {
+        self.with(self.anonymous, Arc::clone(&self.anonymous_rules), users)
+    }
+
+    /// Returns the look-up of another configuration.
+    pub(crate) fn with_broker(&self, broker: &Broker, users: Vec<User>) -> Self {
+        self.with(broker.anonymous, Arc::clone(&broker.anonymous_rules), users)
+    }
+
+    fn with(&self, anonymous: Anonymous, anonymous_rules: Arc<Rules>, users: Vec<User>) -> Self {
         let bindings = bindings(&users);
         let users = by_name(users);
         let mut memory = self.guard.memory.borrow_mut();
@@ -104,8 +113,8 @@ impl Logins {
         Self {
             users,
             bindings,
-            anonymous: self.anonymous,
-            anonymous_rules: Arc::clone(&self.anonymous_rules),
+            anonymous,
+            anonymous_rules,
             guard: Rc::clone(&self.guard),
         }
     }
@@ -122,12 +131,29 @@ impl Logins {
         rules.any(|rules| rules.may_let_hear(topic))
     }
 
-    /// Returns what has become of a user, if this look-up comes after `before`.
-    pub(crate) fn standing(&self, before: &Self, user: &str) -> Standing {
+    /// Returns what has become of a user, or without one of anonymous clients, if this look-up
+    /// comes after `before`.
+    pub(crate) fn standing(&self, before: &Self, user: Option<&str>) -> Standing {
+        let Some(user) = user else {
+            return self.anonymous_standing(before);
+        };
         match self.users.get(user) {
             None => Standing::Remove,
             now if now == before.users.get(user) => Standing::Keep,
             Some(user) => Standing::Change(Arc::clone(&user.rules)),
+        }
+    }
+
+    fn anonymous_standing(&self, before: &Self) -> Standing {
+        let narrowed = before.anonymous == Anonymous::Anywhere;
+        match self.anonymous {
+            Anonymous::No if before.anonymous != Anonymous::No => Standing::Remove,
+            // Those on this machine come again.
+            Anonymous::Loopback if narrowed => Standing::Change(Arc::clone(&self.anonymous_rules)),
+            _ if self.anonymous_rules != before.anonymous_rules => {
+                Standing::Change(Arc::clone(&self.anonymous_rules))
+            }
+            _ => Standing::Keep,
         }
     }
 
@@ -512,10 +538,10 @@ mod tests {
                 false => Standing::Keep,
             };
             let after = before.with_users(vec![user]);
-            assert_eq!(after.standing(&before, "kitchen"), expected);
+            assert_eq!(after.standing(&before, Some("kitchen")), expected);
         }
         let after = before.with_users(Vec::new());
-        assert_eq!(after.standing(&before, "kitchen"), Standing::Remove);
+        assert_eq!(after.standing(&before, Some("kitchen")), Standing::Remove);
         assert!(before.lets_network_in() && !after.lets_network_in());
         assert!(
             logins(Anonymous::Anywhere)

@@ -23,7 +23,7 @@ const FIELDS: usize = 64;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// What a request is held to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(in crate::io::broker) struct Gate {
     path: String,
     origins: Vec<String>,

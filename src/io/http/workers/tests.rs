@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use bytes::Bytes;
 
 use super::*;
+use crate::core::endpoint::Roots;
 use crate::core::outcome::Response;
 use crate::core::request::Method;
 use crate::io::http::support::certificates::Authority;
