@@ -334,6 +334,7 @@ def first_boot(board, package):
     check("it has a user of its own", board.read("etc/passwd"), re.compile(rf"^{NAME}:x:1886:1886:", re.M))
     check("procd is told", [board.told(kind) for kind in ("user", "group", "respawn", "stdout", "stderr", "no_new_privs")],
           [[NAME], [NAME], ["3600", "5", "0"], ["1"], ["1"], ["1"]])
+    check("and has room for clients, none for core files", board.told("limits"), ["core=0", "nofile=12288 12288"])
     check("ntpd, which does not run yet, is left alone", board.exists("tmp/sysntpd.log"), False)
     check("no jail without ujail", board.told("jail"), [])
     board.wait_said(r"listening on 127\.0\.0\.1:1883")
