@@ -11,7 +11,8 @@
 //! * [`cli`] is the command line.
 //!
 //! One thread, the event loop, owns all state and never blocks; [`run`] is that thread. Worker
-//! threads perform one HTTPS request at a time and decide nothing. Checking a slow password hash,
+//! threads perform one HTTPS request at a time and decide nothing. One more owns the files of the
+//! store, if there is one, and waits for the disk. Checking a slow password hash,
 //! computing a client's TLS handshake and reading files again take a thread of their own. Everything between them is bounded.
 
 pub mod cli;
@@ -50,6 +51,8 @@ pub enum RunError {
     Tls(String),
     /// Another daemon answers at this socket of `[gateway] status_socket`.
     Running(PathBuf),
+    /// The store's directory can not be used; says why and what to do.
+    Store(String),
     /// The system refuses something that the event loop cannot do without.
     System(std::io::Error),
     /// A second signal of this number came before all was finished.
@@ -61,7 +64,7 @@ impl RunError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Listen { .. } | Self::Running(_) => 69,
-            Self::Endpoint(_) | Self::Tls(_) => 78,
+            Self::Endpoint(_) | Self::Tls(_) | Self::Store(_) => 78,
             Self::System(_) => 70,
             Self::Interrupted(signal) => 128_u8.saturating_add(*signal),
         }
@@ -81,6 +84,7 @@ impl fmt::Display for RunError {
                 "another daemon answers at `{}`; stop it, or choose another [gateway] status_socket",
                 path.display()
             ),
+            Self::Store(what) => write!(f, "[store] {what}"),
             Self::System(cause) => write!(f, "cannot start the event loop: {cause}"),
             Self::Interrupted(_) => f.write_str("stopped before all requests were finished"),
         }
@@ -109,7 +113,11 @@ impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { cause, .. } | Self::System(cause) => Some(cause),
-            Self::Endpoint(_) | Self::Tls(_) | Self::Running(_) | Self::Interrupted(_) => None,
+            Self::Endpoint(_)
+            | Self::Tls(_)
+            | Self::Running(_)
+            | Self::Store(_)
+            | Self::Interrupted(_) => None,
         }
     }
 }

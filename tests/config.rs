@@ -304,6 +304,9 @@ fn a_file_that_is_not_there_is_one_clear_error() {
     );
 }
 
+/// What a store can not do without.
+const STORE: &str = "[store]\ndirectory = \"store\"\n";
+
 /// Puts `key = value` into the section a key belongs to.
 fn with_key(key: &Key, value: &str) -> String {
     let line = format!("{} = {value}\n", key.name);
@@ -325,6 +328,7 @@ fn with_key(key: &Key, value: &str) -> String {
             kept.join("\n")
                 .replacen(header, &format!("{header}\n{}", line.trim_end()), 1)
         }
+        "store" if key.name != "directory" => format!("{ROUTE}{STORE}{line}"),
         section => match section.split_once('.') {
             Some(("route", table)) => format!("{ROUTE}{table} = {{ {} = {value} }}\n", key.name),
             Some((section, table)) => {
@@ -361,8 +365,8 @@ fn a_default_that_is_written_out_changes_nothing() {
         let (config, _) = parse(Path::new("bridge.toml"), text).unwrap();
         let routes = format!("{:?}", config.routes.routes);
         format!(
-            "{:?} {:?} {:?} {routes}",
-            config.broker, config.endpoints, config.stop_timeout
+            "{:?} {:?} {:?} {:?} {routes}",
+            config.broker, config.endpoints, config.stop_timeout, config.store
         )
     };
     let mut compared = 0;
@@ -374,7 +378,9 @@ fn a_default_that_is_written_out_changes_nothing() {
         .filter(|key| plain(key.default) && key.section != "user")
     {
         let written = shown(&with_key(key, key.default));
-        assert_eq!(written, shown(ROUTE), "{}.{}", key.section, key.name);
+        let store = if key.section == "store" { STORE } else { "" };
+        let without = shown(&format!("{ROUTE}{store}"));
+        assert_eq!(written, without, "{}.{}", key.section, key.name);
         compared += 1;
     }
     assert!(

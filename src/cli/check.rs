@@ -17,6 +17,7 @@ use crate::core::reply::{Form, Oversize};
 use crate::core::route::Route;
 use crate::core::topic::Topic;
 use crate::io::http::workers;
+use crate::io::store;
 use crate::io::tls::listener::Acceptor;
 
 /// Arguments of `check`.
@@ -60,6 +61,12 @@ pub(super) fn check(
     {
         let path = config.path.display();
         writeln!(streams.err, "{path}: [broker] tls: {error}")?;
+        usable = false;
+    }
+    if let Some(settings) = &config.store
+        && let Err(error) = store::check(&settings.directory)
+    {
+        writeln!(streams.err, "{}: [store] {error}", config.path.display())?;
         usable = false;
     }
     if !usable {
@@ -229,6 +236,10 @@ fn overview(config: &Config) -> String {
         );
         let rules = format!("publishes to {publish}; subscribes to {subscribe}");
         line("user", format!("{} {rules}", escape(&user.name)));
+    }
+    if let Some(store) = &config.store {
+        let (directory, bytes) = (store.directory.display(), show_size(store.max_bytes));
+        line("store", format!("{directory}, up to {bytes}"));
     }
     line("users file", config.broker.users_file.display().to_string());
     for endpoint in &config.endpoints {

@@ -21,7 +21,7 @@ pub struct Key {
 
 /// Sections of bridge.toml, as the top level knows them.
 pub(super) const SECTIONS: &[&str] = &[
-    "gateway", "broker", "user", "defaults", "secret", "endpoint", "route",
+    "gateway", "broker", "store", "user", "defaults", "secret", "endpoint", "route",
 ];
 
 /// Sections of a users file.
@@ -30,7 +30,6 @@ pub(super) const IN_USERS_FILE: &[&str] = &["user"];
 /// Keys that are planned and have no function in this release: (section, key).
 const NOT_BUILT: &[(&str, &str)] = &[
     ("", "upstream"),
-    ("", "store"),
     ("", "metrics"),
     ("", "log"),
     ("broker", "persistence"),
@@ -106,6 +105,11 @@ keys! {
     "broker.retained" {
         "messages" "number" "10000" "retained messages at most";
         "bytes" "size" "\"1MiB\"" "bytes of retained topics and payloads at most";
+    }
+    "store" {
+        "directory" "path" "required" "directory of what has to survive a restart, for this program alone; made if need be, with access for its user only. Best on a disk that a power cut does not empty";
+        "commit_window" "duration" "\"5ms\"" "least time between two writes: what comes within it is written together. A longer one wears flash less, and acknowledgements come later; a message that comes alone is written at once";
+        "max_bytes" "size" "\"4MiB\"" "room that the store takes on the disk, of which about half holds messages; what finds no room is refused";
     }
     "user" {
         "name" "text" "required" "the user name";

@@ -20,6 +20,7 @@ mod section;
 mod show;
 mod source;
 mod stamp;
+mod store;
 mod trust;
 mod url;
 mod users;
@@ -44,6 +45,7 @@ pub use password::{HashError, MAX_LANES, MAX_MEMORY, MAX_PASSES, PasswordHash};
 pub use rereader::Rereader;
 pub use secrets::Environment;
 pub use stamp::Stamp;
+pub use store::StoreSettings;
 pub use users::{UserFiles, names_in};
 pub use users_reader::UsersReader;
 
@@ -72,6 +74,8 @@ pub struct Config {
     pub gateway: Arc<str>,
     /// The embedded broker.
     pub broker: Broker,
+    /// Where things survive a restart, `None` if nothing does.
+    pub store: Option<StoreSettings>,
     /// Users of bridge.toml and of the users file.
     pub users: Vec<User>,
     /// Reads the users file again.
@@ -298,6 +302,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
         broker,
         written_rules,
     } = broker::read_broker(top, &directory);
+    let store = store::read_store(top, &directory);
     let secrets = secrets::Secrets::read(top, &directory, environment);
     let defaults = endpoints::Defaults::read(top, &directory);
     let destinations = endpoints::read_endpoints(top, &directory, &defaults);
@@ -332,6 +337,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
         path: path.to_owned(),
         gateway: gateway.name,
         broker,
+        store,
         users: users.users,
         users_reader,
         endpoints: destinations

@@ -9,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod password;
 pub(crate) mod signal;
 pub(crate) mod status_socket;
+pub(crate) mod store;
 pub(crate) mod tls;
 pub(crate) mod trust_watch;
 pub(crate) mod users_watch;

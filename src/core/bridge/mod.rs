@@ -23,12 +23,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::core::memory::Meter;
 use crate::core::message::Message;
 use crate::core::outcome::{Code, Failure};
 use crate::core::packet::reason;
 use crate::core::reply::Address;
 use crate::core::route::{Route, RouteTable};
+use crate::core::store::Key;
 use crate::core::template::{MessageId, Values};
 
 pub use circuit::Standing;
@@ -137,6 +140,9 @@ impl Bridge {
         self.meter = meter;
         self
     }
+
+    /// Takes in a value that an earlier process has stored: before any event, in the order of keys.
+    pub fn restore(&mut self, _key: Key, _value: Bytes, _now: Instant) {}
 
     /// Takes in an event and appends what is to be done to `actions`.
     ///

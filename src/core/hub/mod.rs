@@ -28,6 +28,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::core::access::Identity;
 use crate::core::bridge::Ticket;
 use crate::core::memory::Meter;
@@ -36,6 +38,7 @@ use crate::core::packet::{Connect, Incoming, Outgoing, Version, reason};
 use crate::core::retained::Retained;
 use crate::core::session::inbox::Violation;
 use crate::core::session::{Link, Session, SessionId};
+use crate::core::store::Key;
 use crate::core::subscriptions::{FilterTree, MAX_LEVELS, Subscriptions};
 use crate::core::topic::TopicFilter;
 
@@ -254,6 +257,9 @@ impl Hub {
         self.distribute(&message, None, now);
         self.make_room();
     }
+
+    /// Takes in a value that an earlier process has stored: before any client, in the order of keys.
+    pub fn restore(&mut self, _key: Key, _value: Bytes, _now: Instant) {}
 
     /// Takes note that the changes of an [`Effect::Store`] are on the disk, as are all before them.
     pub fn committed(&mut self, _token: usize, _now: Instant) {}

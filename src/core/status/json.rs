@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Certificate, Clients, Endpoint, Listener, Reload, Route, Status};
+use super::{Certificate, Clients, Endpoint, Listener, Reload, Route, Status, Store};
 use crate::core::json::push_string;
 
 /// A JSON value on its way out.
@@ -49,6 +49,7 @@ fn document(status: &Status) -> Value<'_> {
         ("routes", list(&status.routes, route)),
         ("endpoints", list(&status.endpoints, endpoint)),
         ("certificates", list(&status.certificates, certificate)),
+        ("store", maybe(status.store.as_ref(), store)),
         (
             "memory",
             Value::Object(vec![
@@ -57,6 +58,21 @@ fn document(status: &Status) -> Value<'_> {
                 ("resident", maybe(status.memory.resident, number)),
             ]),
         ),
+    ])
+}
+
+fn store(store: &Store) -> Value<'_> {
+    Value::Object(vec![
+        ("trouble", maybe(store.trouble.as_deref(), Value::Text)),
+        ("values", number(store.values)),
+        ("live", number(store.live)),
+        ("total", number(store.total)),
+        ("segments", number(store.segments)),
+        ("damaged", number(store.damaged)),
+        ("batches", Value::Number(store.batches)),
+        ("refused", Value::Number(store.refused)),
+        ("written", Value::Number(store.written)),
+        ("syncs", Value::Number(store.syncs)),
     ])
 }
 

@@ -7,6 +7,7 @@ mod json;
 mod text;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::bridge::Counters;
@@ -34,6 +35,8 @@ pub struct Status {
     pub endpoints: Vec<Endpoint>,
     /// Those that handshakes have shown, by name.
     pub certificates: Vec<Certificate>,
+    /// `None` if nothing is stored.
+    pub store: Option<Store>,
     /// What it takes.
     pub memory: Memory,
 }
@@ -173,6 +176,31 @@ pub struct Certificate {
     pub days: u64,
     /// When it ends, such as `2026-12-01T09:00:00Z`.
     pub end: String,
+}
+
+/// What survives a restart, and what that has cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Store {
+    /// Batches on the disk since the start.
+    pub batches: u64,
+    /// Batches that could not be stored.
+    pub refused: u64,
+    /// Bytes passed to write since the start.
+    pub written: u64,
+    /// Calls of fsync and fdatasync since the start.
+    pub syncs: u64,
+    /// Bytes of values, with their records.
+    pub live: usize,
+    /// Bytes of all segments.
+    pub total: usize,
+    /// Segments.
+    pub segments: usize,
+    /// Values.
+    pub values: usize,
+    /// Segments and values that could not be read since the start.
+    pub damaged: usize,
+    /// What the disk said to the last write, `None` if it was done.
+    pub trouble: Option<Arc<str>>,
 }
 
 /// Memory, in bytes.

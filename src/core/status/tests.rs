@@ -3,6 +3,21 @@ use serde_json::Value;
 use super::*;
 
 /// A gateway in the middle of its work.
+fn store() -> Store {
+    Store {
+        batches: 7,
+        refused: 1,
+        written: 4096,
+        syncs: 5,
+        live: 1024,
+        total: 2048,
+        segments: 1,
+        values: 3,
+        damaged: 0,
+        trouble: Some("No space left on device".into()),
+    }
+}
+
 fn busy() -> Status {
     let seconds = Duration::from_secs;
     Status {
@@ -71,6 +86,7 @@ fn busy() -> Status {
             days: 49,
             end: "2026-12-01T09:00:00Z".into(),
         }],
+        store: Some(store()),
         memory: Memory {
             used: 2000,
             ceiling: 8 << 20,
@@ -92,6 +108,9 @@ listeners      127.0.0.1:1883
 clients        12 connected of 200, 3 sessions without a client
 connections    40 accepted, 0 turned away, 0 refused, 0 broke the protocol
 messages       0 denied, 0 dropped
+store          3 values, 1 KiB of 2 KiB in 1 files; written: 7 batches, 4 KiB, 5 syncs
+               CAN NOT BE WRITTEN: No space left on device; free or repair the disk
+               1 batches refused, 0 files or values damaged
 memory         2 KiB of 8192 KiB for messages, 6144 KiB in all
 
 routes           received  succeeded  failed  queued  in flight  dropped  oldest
@@ -127,6 +146,8 @@ fn the_document_is_json_and_its_counters_add_up() {
         ("/endpoints/0/handshakes/resumed", "20"),
         ("/endpoints/0/last_error/detail", "\"ended\\u001b[2J\""),
         ("/certificates/0/days_left", "49"),
+        ("/store/trouble", "\"No space left on device\""),
+        ("/store/syncs", "5"),
         ("/memory/resident", "6291456"),
     ];
     for (pointer, expected) in cases {
@@ -144,6 +165,7 @@ fn what_is_not_there_is_left_out_for_people_and_null_for_programs() {
         routes: Vec::new(),
         endpoints: Vec::new(),
         certificates: Vec::new(),
+        store: None,
         memory: Memory::default(),
         ..busy()
     };

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Certificate, Clients, Configuration, Door, Endpoint, Listener, Memory, Route, Status};
+use super::{
+    Certificate, Clients, Configuration, Door, Endpoint, Listener, Memory, Route, Status, Store,
+};
 
 /// Columns that the labels of single lines take.
 const LABEL: usize = 15;
@@ -25,6 +27,9 @@ pub(super) fn write(status: &Status) -> String {
     line(&mut out, "clock", clock.unwrap_or("believed"));
     listeners(&status.listeners, &mut out);
     clients(status.clients, &mut out);
+    if let Some(own) = &status.store {
+        store(own, &mut out);
+    }
     memory(status.memory, &mut out);
     routes(&status.routes, &mut out);
     endpoints(&status.endpoints, &mut out);
@@ -86,6 +91,29 @@ fn clients(clients: Clients, out: &mut String) {
         "messages",
         &format!("{denied} denied, {dropped} dropped"),
     );
+}
+
+fn store(store: &Store, out: &mut String) {
+    let text = format!(
+        "{} values, {} of {} in {} files; written: {} batches, {} KiB, {} syncs",
+        store.values,
+        kib(store.live),
+        kib(store.total),
+        store.segments,
+        store.batches,
+        store.written >> 10,
+        store.syncs
+    );
+    line(out, "store", &text);
+    if let Some(trouble) = &store.trouble {
+        let text = format!("CAN NOT BE WRITTEN: {trouble}; free or repair the disk");
+        line(out, "", &text);
+    }
+    if store.refused > 0 || store.damaged > 0 {
+        let (refused, damaged) = (store.refused, store.damaged);
+        let text = format!("{refused} batches refused, {damaged} files or values damaged");
+        line(out, "", &text);
+    }
 }
 
 fn memory(memory: Memory, out: &mut String) {

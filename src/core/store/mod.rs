@@ -2,8 +2,23 @@
 //!
 //! Says what is stored, not how: each kind's owner writes and reads its own values. A batch of
 //! changes is in the store as a whole or not at all.
+//!
+//! The store is a log in segments. [`Chain`] decides what is written where and when a segment can
+//! go; the shell has the files.
+
+mod chain;
+mod crc32;
+mod format;
+mod replay;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
+
+pub use chain::{Chain, Group, Limits, Place};
+#[cfg(test)]
+pub(crate) use crc32::checksum;
+pub use replay::{Format, Reading, look, value};
 
 /// Whose values they are, in the order in which they are read at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

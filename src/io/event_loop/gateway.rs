@@ -10,7 +10,7 @@ use log::{error, info, warn};
 
 use super::books::Books;
 use super::shared::{Buffers, HIGH_WATER, Line, SHORT_WATER};
-use super::storing::{Answer, Done, Storing, Token};
+use super::storing::{Answer, Storing, Token};
 use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
 use crate::core::certificates::{Notice, Watch, are_old_roots};
@@ -23,6 +23,7 @@ use crate::io::clock::{self, Wall};
 use crate::io::http::ledger::Counts;
 use crate::io::http::workers::Workers;
 use crate::io::log::journal::Journal;
+use crate::io::store::Done;
 use crate::io::tls::certificate::date;
 use crate::io::tls::roots::BUNDLED_SINCE;
 

@@ -32,7 +32,6 @@ use tokio::time::timeout;
 use self::gateway::{Finished, Gateway};
 use self::keeper::{Keeper, Settled, Watched, trusts_bundled};
 use self::shared::Shared;
-use self::storing::{Done, Storing};
 use crate::config::Config;
 use crate::core::bridge::Bridge;
 use crate::core::endpoint::Endpoint;
@@ -48,6 +47,7 @@ use crate::io::http::workers::{OnFinished, Workers};
 use crate::io::password;
 use crate::io::signal::{Asked, Listener, Shutdown};
 use crate::io::status_socket::{self, Refused, StatusSocket};
+use crate::io::store::Done;
 use crate::io::trust_watch::TrustWatch;
 use crate::{Ready, RunError};
 
@@ -67,7 +67,7 @@ pub(crate) async fn run(
     let mut signals = shutdown.listen().map_err(RunError::System)?;
     let routes = &config.routes.routes;
     let reserved = routes.iter().map(|route| route.reply.filter()).collect();
-    let hub = Hub::new(config.broker.limits.clone(), reserved);
+    let mut hub = Hub::new(config.broker.limits.clone(), reserved);
     let meter = hub.meter().clone();
     let (sender, outcomes) = mpsc::unbounded_channel();
     let held = meter.clone();
@@ -81,7 +81,7 @@ pub(crate) async fn run(
     let trust = TrustWatch::stamps(&config.endpoints);
     let clock = Arc::new(Wall::new(&config.clock));
     let workers = Workers::new(&config.endpoints, &clock, done).map_err(RunError::Endpoint)?;
-    let bridge = Bridge::new(
+    let mut bridge = Bridge::new(
         Arc::clone(&config.routes),
         Arc::clone(&config.gateway),
         boot()?,
@@ -90,11 +90,7 @@ pub(crate) async fn run(
     let settled = Settled::of(&config);
     let logins = Logins::new(&config.broker, config.users);
     let trust = TrustWatch::new(workers.trusting(), &trust);
-    let (sender, stored) = mpsc::unbounded_channel();
-    let storing = Storing::new(Box::new(move |done| {
-        // An error means that the loop is gone, and with it whoever waits for the disk.
-        let _ = sender.send(done);
-    }));
+    let (storing, stored) = storing::open(config.store.as_ref(), &mut hub, &mut bridge)?;
     let gateway = Gateway::new(hub, bridge, workers, storing, clock);
     let shared = Rc::new(Shared::new(gateway, logins, &config.broker));
     shared.set_stop_timeout(config.stop_timeout);
@@ -144,6 +140,7 @@ pub(crate) async fn run(
         () = stop(&shared, shared.stop_timeout()) => {}
         second = signals.stop() => return Err(RunError::Interrupted(second)),
     }
+    shared.with(|gateway, _| gateway.storing.close());
     shared.with(|gateway, _| gateway.summary());
     Ok(())
 }
@@ -212,6 +209,9 @@ async fn stop(shared: &Rc<Shared>, limit: Duration) {
     shared.with(|gateway, now| gateway.close_all(Ended::Stopping, now));
     if timeout(CLOSING, shared.empty()).await.is_err() {
         warn!("closed connections that did not take their last packets");
+    }
+    if timeout(CLOSING, shared.stored()).await.is_err() {
+        warn!("the disk takes long to store the last messages; waiting for it");
     }
 }
 

@@ -281,6 +281,15 @@ impl Shared {
         while self.pending() > 0 {
             self.progress.rung().await;
         }
+        // What is acknowledged once it is on the disk still can be.
+        self.stored().await;
+    }
+
+    /// Waits until all that was to be stored has its answer.
+    pub(crate) async fn stored(&self) {
+        while self.gateway.borrow().storing.pending() > 0 {
+            self.progress.rung().await;
+        }
     }
 
     /// Waits until no connection is left.

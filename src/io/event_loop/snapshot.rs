@@ -28,6 +28,7 @@ impl Gateway {
             routes: self.routes(now),
             endpoints: self.endpoints(now),
             certificates: self.watch.known(clock::unix_time().as_secs()),
+            store: self.storing.status(),
             memory: Memory {
                 used: meter.used(),
                 ceiling: meter.ceiling(),

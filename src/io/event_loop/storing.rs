@@ -6,10 +6,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use log::info;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::core::bridge::Event;
-use crate::core::store::{Change, Key};
+use crate::RunError;
+use crate::config::StoreSettings;
+use crate::core::bridge::{Bridge, Event};
+use crate::core::hub::Hub;
+use crate::core::status::Store as Status;
+use crate::core::store::{Change, Key, Kind};
+use crate::io::clock;
+use crate::io::store::{Done, Keeper, OnDone, Store, Stored};
 
 /// Who waits for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,16 +27,34 @@ pub(crate) enum Token {
     Bridge(usize),
 }
 
-/// What came of a batch: why it is not stored, for a person.
-pub(crate) type Stored = Result<(), Arc<str>>;
-
-/// What the store has done, in the order in which it was asked.
-#[derive(Debug)]
-pub(crate) enum Done {
-    /// The oldest batch that has no answer yet.
-    Batch(Stored),
-    /// A value that was asked for.
-    Loaded(Key, Option<Bytes>),
+/// Opens the store and hands over what it holds, before anybody can connect. Returns also where
+/// comes what the store has done.
+pub(super) fn open(
+    settings: Option<&StoreSettings>,
+    hub: &mut Hub,
+    bridge: &mut Bridge,
+) -> Result<(Storing, UnboundedReceiver<Done>), RunError> {
+    let (sender, stored) = mpsc::unbounded_channel();
+    let done: OnDone = Arc::new(move |done| {
+        // An error means that the loop is gone, and with it whoever waits for the disk.
+        let _ = sender.send(done);
+    });
+    let Some(settings) = settings else {
+        return Ok((Storing::new(None, done), stored));
+    };
+    let keeper = Keeper::open(&settings.directory, settings.max_bytes);
+    let mut keeper = keeper.map_err(RunError::Store)?;
+    let now = clock::now();
+    keeper.restore(|key, value| match key.kind {
+        Kind::Session | Kind::Delivery | Kind::Retained => hub.restore(key, value, now),
+        Kind::Counters | Kind::Message => bridge.restore(key, value, now),
+    });
+    let (values, bytes) = (keeper.status().values, keeper.status().live);
+    let directory = settings.directory.display();
+    info!("store `{directory}`: {values} values, {bytes} bytes");
+    let store = Store::start(keeper, settings.commit_window, Arc::clone(&done));
+    let store = store.map_err(RunError::System)?;
+    Ok((Storing::new(Some(store), done), stored))
 }
 
 /// What is to be handed on.
@@ -46,11 +71,9 @@ pub(crate) enum Answer {
     Bridge(Event),
 }
 
-/// Is told what the store has done, from any thread.
-type OnDone = Box<dyn Fn(Done) + Send + Sync>;
-
 /// The batch in the making, and who waits for those before it.
 pub(crate) struct Storing {
+    store: Option<Store>,
     done: OnDone,
     changes: Vec<Change>,
     tokens: Vec<Token>,
@@ -60,9 +83,10 @@ pub(crate) struct Storing {
 }
 
 impl Storing {
-    /// Begins without a store: every batch is answered so.
-    pub(super) fn new(done: OnDone) -> Self {
+    /// Hands batches to a store that answers to `done`; without one every batch is answered so.
+    pub(super) fn new(store: Option<Store>, done: OnDone) -> Self {
         Self {
+            store,
             done,
             changes: Vec::new(),
             tokens: Vec::new(),
@@ -85,14 +109,37 @@ impl Storing {
     /// Hands over the batch of this turn, and what is to be read after it.
     pub(super) fn flush(&mut self) {
         if !self.changes.is_empty() || !self.tokens.is_empty() {
-            self.changes.clear();
+            let changes = std::mem::take(&mut self.changes);
             self.waiting.push_back(std::mem::take(&mut self.tokens));
-            let why = "bridge.toml has no [store]";
-            (self.done)(Done::Batch(Err(why.into())));
+            match &self.store {
+                Some(store) => store.commit(changes),
+                None => (self.done)(Done::Batch(Err("bridge.toml has no [store]".into()))),
+            }
         }
         for key in self.loads.drain(..) {
-            (self.done)(Done::Loaded(key, None));
+            match &self.store {
+                Some(store) => store.load(key),
+                None => (self.done)(Done::Loaded(key, None)),
+            }
         }
+    }
+
+    /// Returns how many batches wait for the disk.
+    pub(super) fn pending(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Brings all to the disk and closes the store.
+    pub(super) fn close(&mut self) {
+        self.flush();
+        if let Some(mut store) = self.store.take() {
+            store.close();
+        }
+    }
+
+    /// Returns how the store is, `None` if there is none.
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.store.as_ref().map(Store::status)
     }
 
     /// Returns whom to tell what of what was done.
@@ -116,12 +163,11 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::core::store::Kind;
 
     #[test]
     fn what_is_asked_for_first_is_answered_first() {
         let (sender, done) = mpsc::channel();
-        let mut storing = Storing::new(Box::new(move |it| sender.send(it).unwrap()));
+        let mut storing = Storing::new(None, Arc::new(move |it| sender.send(it).unwrap()));
         let key = Key {
             kind: Kind::Message,
             id: 7,

@@ -13,7 +13,7 @@ pub(crate) fn shared() -> Rc<Shared> {
     let clock = Arc::new(Wall::new(&config.clock));
     let workers = Workers::new(&[], &clock, Arc::new(|_, _| {})).unwrap();
     let logins = Logins::new(&config.broker, config.users);
-    let storing = Storing::new(Box::new(|_| {}));
+    let storing = storing::Storing::new(None, Arc::new(|_| {}));
     let gateway = Gateway::new(hub, bridge, workers, storing, clock);
     let shared = Rc::new(Shared::new(gateway, logins, &config.broker));
     tokio::task::spawn_local(rouse(Rc::clone(&shared)));

@@ -96,4 +96,4 @@ fn whole(path: PathBuf) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

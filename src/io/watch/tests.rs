@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 
 #[path = "../../../tests/support/temp_dir.rs"]
-mod temp_dir;
+pub(crate) mod temp_dir;
 
 use temp_dir::TempDir;
 

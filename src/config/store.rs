@@ -1,0 +1,32 @@
+//! `[store]`: where things survive a restart.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::section::Section;
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The directory, resolved against that of bridge.toml.
+    pub directory: PathBuf,
+    /// Least time between two writes.
+    pub commit_window: Duration,
+    /// Bytes of all files together.
+    pub max_bytes: usize,
+}
+
+/// Reads `[store]`, `None` if there is none; the path starts at `directory`.
+pub(super) fn read_store(top: &Section<'_>, directory: &Path) -> Option<StoreSettings> {
+    let section = top.table("store", "store", "[store]")?;
+    let path = section.text("directory");
+    let remedy = "write `directory = \"/var/lib/mqtt-https-bridge\"`";
+    let path = section.require("directory", path, remedy);
+    let window = section.duration("commit_window", Duration::ZERO..=Duration::from_secs(10));
+    let bytes = section.size("max_bytes", 256 << 10..=1 << 30);
+    Some(StoreSettings {
+        directory: directory.join(path?.value),
+        commit_window: window.map_or(Duration::from_millis(5), |at| at.value),
+        max_bytes: bytes.map_or(4 << 20, |at| at.value),
+    })
+}

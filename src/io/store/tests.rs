@@ -1,0 +1,291 @@
+//! The store on a real directory, and on a disk that is full.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver};
+
+use super::*;
+use crate::core::store::Kind;
+use crate::io::watch::tests::temp_dir::TempDir;
+
+const BYTES: usize = 1 << 20;
+
+fn key(id: u64) -> Key {
+    Key {
+        kind: Kind::Message,
+        id,
+    }
+}
+
+fn put(id: u64, length: usize) -> Change {
+    let byte = u8::try_from(id % 251).unwrap();
+    Change::Put(key(id), vec![byte; length].into())
+}
+
+fn batch(changes: Vec<Change>) -> Request {
+    Request {
+        changes,
+        refused: false,
+    }
+}
+
+fn commit(keeper: &mut Keeper, changes: Vec<Change>) -> Stored {
+    keeper.store(vec![batch(changes)]).remove(0)
+}
+
+fn open(directory: &TempDir) -> Keeper {
+    Keeper::open(&directory.path().join("store"), BYTES).unwrap()
+}
+
+/// Every value, by its id.
+fn values(keeper: &mut Keeper) -> Vec<(u64, usize)> {
+    let mut values = Vec::new();
+    keeper.restore(|key, value| {
+        let byte = u8::try_from(key.id % 251).unwrap();
+        assert!(value.iter().all(|it| *it == byte));
+        values.push((key.id, value.len()));
+    });
+    values
+}
+
+fn segments(directory: &TempDir) -> Vec<PathBuf> {
+    let log = directory.path().join("store/log");
+    let entries = fs::read_dir(log).unwrap();
+    let mut paths: Vec<_> = entries.map(|it| it.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn what_was_stored_is_there_after_a_restart_and_nobody_else_can_read_it() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    commit(&mut keeper, vec![put(1, 10), put(2, 0), put(3, 70_000)]).unwrap();
+    commit(&mut keeper, vec![Change::Delete(key(1)), put(4, 4)]).unwrap();
+    let busy = Keeper::open(&directory.path().join("store"), BYTES);
+    let why = busy.err().unwrap();
+    assert!(why.contains("in use by another"), "{why}");
+    drop(keeper);
+    assert_eq!(values(&mut open(&directory)), [(2, 0), (3, 70_000), (4, 4)]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory.path().join("store")), 0o700);
+    assert_eq!(mode(&directory.path().join("store/log")), 0o700);
+    assert_eq!(mode(&segments(&directory)[0]), 0o600);
+}
+
+#[test]
+fn full_disk_refuses_batches_as_a_whole_and_recovers() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    commit(&mut keeper, vec![put(1, 100)]).unwrap();
+    keeper.files.room = Some(300);
+    let before = fs::read(&segments(&directory)[0]).unwrap();
+    let results = keeper.store(vec![batch(vec![put(2, 200)]), batch(vec![put(3, 200)])]);
+    let why = results[1].clone().unwrap_err();
+    assert!(why.contains("No space left"), "{why}");
+    assert_eq!(results[0], results[1]);
+    assert_eq!(fs::read(&segments(&directory)[0]).unwrap(), before);
+    assert_eq!(values(&mut keeper), [(1, 100)]);
+    assert!(keeper.status().trouble.is_some());
+    // What is small fits still; what is to be removed is, as soon as it can be.
+    commit(&mut keeper, vec![put(4, 20)]).unwrap();
+    commit(&mut keeper, vec![Change::Delete(key(1)), put(5, 1000)]).unwrap_err();
+    assert_eq!(values(&mut keeper), [(1, 100), (4, 20)]);
+    keeper.files.room = None;
+    commit(&mut keeper, vec![put(6, 6)]).unwrap();
+    assert_eq!(keeper.status().trouble, None);
+    drop(keeper);
+    assert_eq!(values(&mut open(&directory)), [(4, 20), (6, 6)]);
+}
+
+#[test]
+fn full_store_refuses_what_grows_and_takes_what_makes_room() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    let full = (0..).find(|id| commit(&mut keeper, vec![put(*id, 4000)]).is_err());
+    let full = full.unwrap();
+    let why = commit(&mut keeper, vec![put(full, 4000)]).unwrap_err();
+    assert!(why.contains("raise [store] max_bytes"), "{why}");
+    commit(&mut keeper, vec![Change::Delete(key(0))]).unwrap();
+    commit(&mut keeper, vec![put(full, 4000)]).unwrap();
+    for id in 1..2000 {
+        commit(&mut keeper, vec![Change::Delete(key(id))]).unwrap();
+        let total = keeper.status().total;
+        assert!(total <= BYTES, "{total} bytes");
+        commit(&mut keeper, vec![put(full + id, 4000)]).unwrap();
+    }
+    let on_disk: u64 = segments(&directory)
+        .iter()
+        .map(|path| fs::metadata(path).unwrap().len())
+        .sum();
+    assert!(on_disk <= u64::try_from(BYTES).unwrap());
+    assert_eq!(usize::try_from(on_disk).unwrap(), keeper.status().total);
+    let values = values(&mut keeper);
+    drop(keeper);
+    assert_eq!(self::values(&mut open(&directory)), values);
+}
+
+#[test]
+fn damaged_segment_is_set_aside_and_the_rest_is_used() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    for id in 1..=3 {
+        commit(&mut keeper, vec![put(id, 50)]).unwrap();
+    }
+    drop(keeper);
+    let path = segments(&directory).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.iter().position(|it| *it == 2 && *it != 0).unwrap();
+    let middle = bytes[middle..]
+        .windows(9)
+        .position(|it| it == [2; 9])
+        .unwrap()
+        + middle;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let mut keeper = open(&directory);
+    assert_eq!(values(&mut keeper), [(1, 50), (3, 50)]);
+    assert_eq!(keeper.status().damaged, 1);
+    let aside = directory.path().join("store/damaged-00000001.log");
+    assert_eq!(fs::read(aside).unwrap(), bytes);
+    commit(&mut keeper, vec![put(4, 50)]).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    drop(keeper);
+    assert_eq!(values(&mut open(&directory)), [(1, 50), (3, 50), (4, 50)]);
+}
+
+#[test]
+fn missing_segment_is_told_and_the_rest_is_used() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    for id in 0..30 {
+        commit(&mut keeper, vec![put(id, 4000)]).unwrap();
+    }
+    drop(keeper);
+    let paths = segments(&directory);
+    assert!(paths.len() > 2);
+    fs::remove_file(&paths[1]).unwrap();
+    let mut keeper = open(&directory);
+    assert_eq!(keeper.status().damaged, 1);
+    let left = values(&mut keeper).len();
+    assert!((10..30).contains(&left), "{left} values");
+}
+
+#[test]
+fn end_of_an_unfinished_write_is_cut_off() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    commit(&mut keeper, vec![put(1, 50)]).unwrap();
+    drop(keeper);
+    let path = segments(&directory).remove(0);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, [&whole, &whole[24..40]].concat()).unwrap();
+    let mut keeper = open(&directory);
+    assert_eq!(values(&mut keeper), [(1, 50)]);
+    assert_eq!(keeper.status().damaged, 0);
+    assert_eq!(fs::read(&path).unwrap(), whole);
+}
+
+#[test]
+fn store_of_a_newer_release_is_set_aside_whole() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    for id in 0..30 {
+        commit(&mut keeper, vec![put(id, 4000)]).unwrap();
+    }
+    drop(keeper);
+    let paths = segments(&directory);
+    let last = paths.last().unwrap();
+    let mut bytes = fs::read(last).unwrap();
+    bytes[8] = 2;
+    // A head is checked in the same way whatever its version.
+    let sum = crate::core::store::checksum(0, &bytes[..20]);
+    bytes[20..24].copy_from_slice(&sum.to_le_bytes());
+    fs::write(last, bytes).unwrap();
+    let mut keeper = open(&directory);
+    assert_eq!(values(&mut keeper), []);
+    commit(&mut keeper, vec![put(1, 1)]).unwrap();
+    let aside = fs::read_dir(directory.path().join("store/log-version-2"));
+    assert_eq!(aside.unwrap().count(), paths.len());
+}
+
+/// Starts the thread; what it has done comes over the channel.
+fn start(keeper: Keeper, window: Duration) -> (Store, Receiver<Done>) {
+    let (sender, done) = mpsc::channel();
+    let done_: OnDone = Arc::new(move |done| sender.send(done).unwrap());
+    (Store::start(keeper, window, done_).unwrap(), done)
+}
+
+#[test]
+fn writes_are_bounded_by_the_commit_window_and_idle_writes_nothing() {
+    let directory = TempDir::new();
+    let window = Duration::from_millis(100);
+    let (mut store, done) = start(open(&directory), window);
+    let began = clock::now();
+    for id in 0..500 {
+        store.commit(vec![put(id, 100)]);
+        if id % 50 == 0 {
+            thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+    for _ in 0..500 {
+        let done = done.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(done, Done::Batch(Ok(())));
+    }
+    let windows = began.elapsed().as_millis() / window.as_millis() + 1;
+    let status = store.status();
+    assert_eq!((status.batches, status.values), (500, 500));
+    // New segments cost one more each.
+    let most = windows + u128::try_from(status.segments).unwrap();
+    assert!(u128::from(status.syncs) <= most, "{status:?}");
+    assert!(status.written < 2 * 500 * 100, "{status:?}");
+    store.load(key(7));
+    let loaded = done.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert_eq!(loaded, Done::Loaded(key(7), Some(vec![7; 100].into())));
+    assert_eq!(store.status(), status);
+    store.close();
+    assert_eq!(values(&mut open(&directory)).len(), 500);
+}
+
+#[test]
+fn close_brings_to_the_disk_what_is_on_its_way() {
+    let directory = TempDir::new();
+    let (mut store, done) = start(open(&directory), Duration::from_secs(10));
+    for id in 0..100 {
+        store.commit(vec![put(id, 100)]);
+    }
+    store.load(key(99));
+    store.close();
+    let done: Vec<_> = done.try_iter().collect();
+    assert_eq!(done.len(), 101);
+    assert_eq!(done[100], Done::Loaded(key(99), Some(vec![99; 100].into())));
+    assert_eq!(values(&mut open(&directory)).len(), 100);
+}
+
+#[test]
+fn disk_is_written_at_most_six_times_the_payload_of_short_lived_messages() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    for round in 0..300_u64 {
+        let ids = || round * 10..(round + 1) * 10;
+        commit(&mut keeper, ids().map(|id| put(id, 100)).collect()).unwrap();
+        let gone = ids().map(|id| Change::Delete(key(id))).collect();
+        commit(&mut keeper, gone).unwrap();
+    }
+    let status = keeper.status();
+    let payload = 300 * 10 * 100;
+    assert!(status.written <= 6 * payload, "{status:?}");
+    assert_eq!(status.live, 0);
+    assert!(status.total <= 64 << 10, "{status:?}");
+}
+
+#[test]
+fn check_says_what_is_wrong_with_the_directory() {
+    let directory = TempDir::new();
+    assert_eq!(check(&directory.path().join("a/b")), Ok(()));
+    assert_eq!(check(directory.path()), Ok(()));
+    directory.write("file", "");
+    let why = check(&directory.path().join("file")).unwrap_err();
+    assert!(why.contains("is not a directory"), "{why}");
+}
