@@ -248,6 +248,9 @@ def main():
     check("there are packages", bool(packages))
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in packages]
     check("SHA256SUMS: every package, nothing else", (folder / "SHA256SUMS").read_text().splitlines() == sums)
+    every = re.search(r"^readonly ALL=\((.+)\)$", (ROOT / "openwrt-package/build-ipk").read_text(), re.M)[1].split()
+    readme = (ROOT / "README.md").read_text()
+    check("README: names every architecture", all(f"`{architecture}`" in readme for architecture in every), every)
     for path in packages:
         check_package(path)
     print(f"{passed} passed, {failed} failed")

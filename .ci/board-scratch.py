@@ -474,9 +474,13 @@ def configuration(board):
 def hotplug(board, password):
     print("-- the clock is set")
     clock, script = f"var/run/{NAME}/clock", f". /etc/hotplug.d/ntp/95-{NAME}"
-    for event in (dict(ACTION="stratum", stratum="16"), dict(ACTION="unsync", stratum="16"), dict(ACTION="step", stratum="3"), dict(ACTION="stratum")):
+    for event in (dict(ACTION="stratum", stratum="16"), dict(ACTION="unsync", stratum="16"), dict(ACTION="step", stratum="3"), dict(ACTION="stratum"),
+                  dict(ACTION="stratum", stratum="0"), dict(ACTION="periodic", stratum="16"), dict(ACTION="stratum", stratum="150")):
         board.sh(script, **event)
         check(f"not yet: {event}", board.exists(clock), False)
+    board.sh(script, ACTION="periodic", stratum="15")
+    check("what ntpd says every 11 minutes counts as well", board.read(clock), "stratum 15\n")
+    (board.root / clock).unlink()
     check("now", (board.sh(script, ACTION="stratum", stratum="3").returncode, board.exists(clock)), (0, True))
     check("readable to the daemon", [(board.root / path).stat().st_mode & 0o777 for path in (clock, f"var/run/{NAME}")], [0o644, 0o755])
     check("it says what the clock hangs on", board.read(clock), "stratum 3\n")
