@@ -73,6 +73,11 @@ impl Cursor {
     pub(crate) fn filter(&self) -> &TopicFilter {
         &self.filter
     }
+
+    /// Returns whether it is past the last message.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.from == Bound::Unbounded
+    }
 }
 
 /// A stored message and when it expires.
@@ -152,9 +157,16 @@ impl Retained {
         }
     }
 
-    /// Returns the cursor's next message, `None` after the last one.
-    pub(crate) fn next(&mut self, cursor: &mut Cursor, now: Instant) -> Option<Found<'_>> {
+    /// Returns the cursor's next message, `None` after the last one, or when nothing is left of
+    /// `steps`: each stored message that is looked at takes one.
+    pub(crate) fn next(
+        &mut self,
+        cursor: &mut Cursor,
+        steps: &mut usize,
+        now: Instant,
+    ) -> Option<Found<'_>> {
         let found = loop {
+            *steps = steps.checked_sub(1)?;
             let from = match &cursor.from {
                 Bound::Included(key) => Bound::Included(key.as_str()),
                 Bound::Excluded(key) => Bound::Excluded(key.as_str()),
@@ -323,7 +335,8 @@ mod tests {
     fn all(store: &mut Retained, filter: &str, now: Instant) -> Vec<String> {
         let mut cursor = store.cursor(TopicFilter::parse(filter).unwrap());
         let mut topics = Vec::new();
-        while let Some((message, _)) = store.next(&mut cursor, now) {
+        let mut steps = usize::MAX;
+        while let Some((message, _)) = store.next(&mut cursor, &mut steps, now) {
             topics.push(message.topic.to_string());
         }
         topics
@@ -418,9 +431,10 @@ mod tests {
         store.store(&message("b", "1"), now);
         let mut cursor = store.cursor(TopicFilter::parse("#").unwrap());
         store.store(&message("a", "2"), now);
-        let (found, _) = store.next(&mut cursor, now).unwrap();
+        let mut steps = usize::MAX;
+        let (found, _) = store.next(&mut cursor, &mut steps, now).unwrap();
         assert_eq!(found.topic.as_str(), "b");
-        assert!(store.next(&mut cursor, now).is_none());
+        assert!(store.next(&mut cursor, &mut steps, now).is_none());
     }
 
     proptest! {

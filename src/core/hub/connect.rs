@@ -223,7 +223,7 @@ impl Hub {
             return;
         };
         let Link::Down(absence) = &mut own.link else {
-            self.give_up_deliveries(session, now);
+            self.look_at(session, now);
             return;
         };
         if absence.ends_at.is_some_and(|end| end <= now) {
@@ -239,9 +239,9 @@ impl Hub {
         }
     }
 
-    /// Gives up what a connected client does not acknowledge: one message that is too large for
-    /// it must not hold up all others for ever.
-    fn give_up_deliveries(&mut self, session: SessionId, now: Instant) {
+    /// Lets a connected client's search for retained messages go on, and gives up what it does
+    /// not acknowledge: one message that is too large for it must not hold up all others for ever.
+    fn look_at(&mut self, session: SessionId, now: Instant) {
         let patience = self.limits.ack_timeout;
         let Some(own) = self.sessions.get_mut(session) else {
             return;
@@ -249,6 +249,7 @@ impl Hub {
         let Link::Up(connection) = &mut own.link else {
             return;
         };
+        own.outbox.rest();
         let given_up = own.outbox.give_up(patience, connection.version, now);
         connection.look_at = own.outbox.overdue_at(patience);
         if let Some(at) = connection.look_at {

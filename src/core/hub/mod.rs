@@ -50,6 +50,9 @@ pub use review::Standing;
 use sessions::Sessions;
 pub use settings::Population;
 
+/// Time for others after so many retained messages have been looked at for one client.
+const REST: Duration = Duration::from_millis(1);
+
 /// One network connection; never used twice in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub usize);
@@ -289,11 +292,15 @@ impl Hub {
         let overdue_at = own.outbox.overdue_at(self.limits.ack_timeout);
         if let Link::Up(connection) = &mut own.link {
             connection.awake &= packet.is_some();
-            if connection.look_at.is_none()
-                && let Some(at) = overdue_at
-            {
-                connection.look_at = Some(at);
+            let tired = packet.is_none() && own.outbox.is_tired();
+            let rested_at = now.checked_add(REST).filter(|_| tired);
+            let planned = connection.look_at;
+            let is_news = |at: &Instant| planned.is_none_or(|planned| tired && *at < planned);
+            if let Some(at) = rested_at.or(overdue_at).filter(is_news) {
                 self.timers.insert((at, *session));
+                if let Some(planned) = connection.look_at.replace(at) {
+                    self.timers.remove(&(planned, *session));
+                }
             }
         }
         packet

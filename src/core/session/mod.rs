@@ -108,7 +108,8 @@ pub(crate) struct Connection {
     pub(crate) quota: u16,
     /// The shell knows that there are packets to write.
     pub(crate) awake: bool,
-    /// When to look for deliveries that are not acknowledged, `None` if that is not planned.
+    /// When to look for deliveries that are not acknowledged, or to go on after a rest; `None` if
+    /// that is not planned.
     pub(crate) look_at: Option<Instant>,
 }
 

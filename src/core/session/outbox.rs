@@ -19,6 +19,10 @@ use crate::core::topic::{Topic, TopicFilter};
 
 use super::window::{Again, Window};
 
+/// Retained messages that are looked at for one client before others have their turn: a filter
+/// that matches none of thousands must not hold up the broker.
+const STEPS: usize = 1000;
+
 /// A message on its way to one client.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbound {
@@ -69,6 +73,8 @@ pub(crate) struct Outbox {
     expiring: usize,
     window: Window,
     replays: VecDeque<Replay>,
+    /// How many of [`STEPS`] were taken since the last rest.
+    steps: usize,
     drops: Drops,
 }
 
@@ -138,6 +144,16 @@ impl Outbox {
         self.replays.push_back(Replay { cursor, qos, id });
     }
 
+    /// Returns whether others are to have their turn before this client's next retained message.
+    pub(crate) fn is_tired(&self) -> bool {
+        self.steps >= STEPS && !self.replays.is_empty()
+    }
+
+    /// Takes note that others have had their turn.
+    pub(crate) fn rest(&mut self) {
+        self.steps = 0;
+    }
+
     /// Stops what [`Outbox::replay`] began for the same filter.
     pub(crate) fn stop_replay(&mut self, filter: &TopicFilter) {
         self.replays.retain(|own| own.cursor.filter() != filter);
@@ -166,7 +182,7 @@ impl Outbox {
         }
         let open = self.window.is_open(terms);
         match (self.replays.front(), self.queue.front()) {
-            (Some(replay), _) => open || replay.qos == QoS::AtMostOnce,
+            (Some(replay), _) => !self.is_tired() && (open || replay.qos == QoS::AtMostOnce),
             (None, Some(item)) => open || item.qos == QoS::AtMostOnce,
             (None, None) => false,
         }
@@ -340,8 +356,13 @@ impl Outbox {
 
     fn next_retained(&mut self, retained: &mut Retained, now: Instant) -> Option<Outbound> {
         let replay = self.replays.front_mut()?;
-        let Some((message, expires)) = retained.next(&mut replay.cursor, now) else {
-            self.replays.pop_front();
+        let mut left = STEPS.saturating_sub(self.steps);
+        let found = retained.next(&mut replay.cursor, &mut left, now);
+        self.steps = STEPS - left;
+        let Some((message, expires)) = found else {
+            if replay.cursor.is_at_end() {
+                self.replays.pop_front();
+            }
             return None;
         };
         Some(Outbound {

@@ -249,11 +249,14 @@ fn many_retained_messages_are_neither_cut_nor_dropped() {
         let id = s.join(v4("a"));
         s.send(id, subscribe(1, &[("t/#", qos)]));
         let mut received = 0;
-        while let Some(packet) = s.packet(id) {
-            if let Outgoing::Publish(delivery) = packet {
-                received += 1;
-                s.send(id, Incoming::PubAck(delivery.packet_id, 0));
+        for _ in 0..2 {
+            while let Some(packet) = s.packet(id) {
+                if let Outgoing::Publish(delivery) = packet {
+                    received += 1;
+                    s.send(id, Incoming::PubAck(delivery.packet_id, 0));
+                }
             }
+            s.wait(REST);
         }
         assert_eq!(received, 1000, "{qos:?}");
         s.send(id, subscribe(1, &[("t/#", qos)]));
@@ -261,6 +264,35 @@ fn many_retained_messages_are_neither_cut_nor_dropped() {
         s.lose(id);
     }
     assert_eq!(s.reports(), []);
+}
+
+#[test]
+fn a_long_search_for_retained_messages_leaves_others_their_turns() {
+    let mut s = Scenario::new();
+    let publisher = s.join(v4("p"));
+    for number in 0..1000 {
+        s.send(publisher, retain(&format!("t{number}/a"), "x"));
+    }
+    let id = s.join(v4("a"));
+    let none: Vec<_> = (0..20).map(|number| format!("+/b{number}")).collect();
+    let filters: Vec<_> = none.iter().map(|filter| (filter.as_str(), Q0)).collect();
+    s.send(id, subscribe(1, &filters));
+    s.send(publisher, publish("t/b1", "live", Q0, 0));
+    assert_eq!(s.packets(id).len(), 1, "the answer at once");
+    let mut turns = 0;
+    let told = loop {
+        turns += 1;
+        s.wait(REST);
+        let packets = s.packets(id);
+        if !packets.is_empty() || turns == 1000 {
+            break packets;
+        }
+    };
+    assert_eq!(told, ["t/b1=live q0"]);
+    assert!((20..=60).contains(&turns), "{turns}");
+    s.leave(id);
+    s.leave(publisher);
+    assert!(s.hub.timers.is_empty(), "timers");
 }
 
 #[test]
