@@ -179,19 +179,22 @@ class Board:
         wait_until(lambda: self.said("listening on") or self.process.poll() is not None)
 
     def build_jail(self, paths, flags):
-        """Makes what ujail would show the daemon: the paths named, read-only, and nothing else."""
+        """Makes what ujail would show the daemon: the paths named and nothing else, in the order of their names."""
         run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", self.jail)
-        for path in paths:
+        writable = set(self.told("mount_rw"))
+        for path in sorted({*paths, *writable}):
             source, target = self.resolved(path), self.jail / path[1:]
             if not source.exists():
                 continue  # ujail takes no offence either
             if source.is_dir():
-                target.mkdir(parents=True)
+                target.mkdir(parents=True, exist_ok=True)
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.touch()
+                if not target.exists():
+                    target.touch()
             run("mount", "--bind", source, target)
-            run("mount", "-o", "remount,ro,bind", target)
+            if path not in writable:
+                run("mount", "-o", "remount,ro,bind", target)
         if "procfs" in flags:
             (self.jail / "proc").mkdir()
             run("mount", "-t", "proc", "proc", self.jail / "proc")
