@@ -25,6 +25,10 @@ mod fields;
 mod maker;
 #[path = "tls/names.rs"]
 mod names;
+#[path = "tls/orders.rs"]
+mod orders;
+#[path = "tls/roots.rs"]
+mod roots;
 #[path = "tls/times.rs"]
 mod times;
 
@@ -49,6 +53,8 @@ struct Case {
     host: &'static str,
     script: Script,
     lines: &'static str,
+    /// A revocation list that the endpoint goes by.
+    list: Option<Vec<u8>>,
     told: String,
 }
 
@@ -62,6 +68,7 @@ impl Case {
             host: HOST,
             script: Script::echo(),
             lines: "",
+            list: None,
             told: match told {
                 told::OK => told.to_owned(),
                 failure => format!("error: {failure}"),
@@ -99,6 +106,7 @@ impl World {
             host: HOST,
             script: Script::echo(),
             lines: "",
+            list: None,
             told: told.to_owned(),
         }
     }
@@ -122,7 +130,12 @@ fn judge(cases: &[Case]) -> BTreeSet<String> {
         let roots = TemporaryFile::new("roots.pem", case.roots.as_bytes());
         let name = format!("case{at}");
         let url = format!("https://{}:{}", case.host, server.port());
-        let lines = format!("{}concurrency = 1\n{}", local(&roots), case.lines);
+        let mut lines = format!("{}concurrency = 1\n{}", local(&roots), case.lines);
+        if let Some(list) = &case.list {
+            let file = TemporaryFile::new("list.crl", list);
+            lines += &format!("crl = [\"{}\"]\n", file.path().display());
+            files.push(file);
+        }
         plan.endpoint(&name, &url, &lines).route(&name, &name, "");
         files.push(roots);
         servers.push(server);
@@ -483,6 +496,16 @@ fn certificates_are_judged_by_what_stands_in_them_in_both_versions() {
     judge(&in_both_versions(fields::cases));
 }
 
+#[test]
+fn of_several_faults_the_first_of_the_documented_order_is_told_in_both_versions() {
+    judge(&in_both_versions(orders::cases));
+}
+
+#[test]
+fn certificates_are_judged_by_what_their_roots_allow_in_both_versions() {
+    judge(&in_both_versions(roots::cases));
+}
+
 /// Probes the server of a case with the built program.
 fn probe(case: &Case) -> std::process::Output {
     let server = Server::start(&case.identity, case.script.clone());
@@ -506,9 +529,10 @@ fn probe(case: &Case) -> std::process::Output {
 #[test]
 fn probe_says_of_each_certificate_what_a_node_is_told_and_what_to_do() {
     let mut cases = times::cases();
-    cases.extend(names::cases().into_iter().step_by(5));
+    cases.extend(names::cases());
     cases.extend(chains::cases());
     cases.extend(fields::cases());
+    cases.extend(roots::cases());
     in_parallel(&cases, |case| {
         let output = probe(case);
         let text = String::from_utf8(output.stdout).unwrap();

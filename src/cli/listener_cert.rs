@@ -19,7 +19,8 @@ use crate::cli::exit::Exit;
 use crate::cli::sign::{CLIENTS, Draft, Issuer, Key, SERVERS, SHA256};
 use crate::cli::{Streams, users_file};
 use crate::config::{check_name, io_cause};
-use crate::io::tls::certificate::{date, subject_name};
+use crate::core::calendar::date;
+use crate::io::tls::certificate::subject_name;
 use crate::io::{clock, password};
 
 const DAY: u64 = 86_400;

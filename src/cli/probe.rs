@@ -19,6 +19,7 @@ use crate::cli::exit::Exit;
 use crate::cli::probe::choice::Choice;
 use crate::cli::{Streams, load};
 use crate::config::{Config, escape};
+use crate::core::calendar::date;
 use crate::core::endpoint::{Limits, Roots};
 use crate::core::outcome::{Code, Failure, Phase, Response};
 use crate::core::request::{Method, Request};
@@ -26,7 +27,7 @@ use crate::io::clock::{self, Wall};
 use crate::io::http::client::Client;
 use crate::io::http::exchange::{PHASES, Progress};
 use crate::io::http::workers;
-use crate::io::tls::certificate::{Certificate, date, show_pin};
+use crate::io::tls::certificate::{Certificate, show_pin};
 use crate::io::tls::failure::brief;
 
 /// Largest response that is read; only its size is shown.

@@ -15,7 +15,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 
 use super::der::{BIT_STRING, BOOLEAN, OCTET_STRING, OID};
 use super::der::{element, integer, name, sequence, time};
-use crate::io::tls::certificate::date;
+use crate::core::calendar::date;
 
 /// ecPublicKey on prime256v1, as an AlgorithmIdentifier (RFC 5480 §2.1.1).
 const P256: &[u8] = &[

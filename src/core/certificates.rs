@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::core::calendar::iso8601;
 use crate::core::json::push_string;
 use crate::core::message::{Message, QoS};
 use crate::core::status;
-use crate::core::template::iso8601;
 use crate::core::topic::{Topic, level};
 
 /// Fewer days than these are worth a warning each.

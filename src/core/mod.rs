@@ -6,6 +6,7 @@
 pub mod access;
 pub mod belief;
 pub mod bridge;
+pub(crate) mod calendar;
 pub mod certificates;
 pub mod endpoint;
 pub mod hub;

@@ -409,7 +409,8 @@ fn from_now(left: Duration) -> Duration {
     Duration::from_secs(now.as_secs()) + left
 }
 
-fn list<'c>(
+/// A list of this issuer that names these certificates.
+pub(crate) fn list<'c>(
     revoked: impl Iterator<Item = &'c CertificateDer<'static>>,
     issuer: &Issuer<'_, &KeyPair>,
     next_update: Duration,

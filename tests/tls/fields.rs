@@ -3,7 +3,7 @@
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 
 use crate::certificates::Identity;
-use crate::maker::{Behind, Ca, contents, extension, first, tlv};
+use crate::maker::{Behind, Ca, extension, first, tlv, without_extensions};
 use crate::nodes::HOST;
 use crate::{Case, told};
 
@@ -155,7 +155,30 @@ pub(crate) fn cases() -> Vec<Case> {
         leaf(
             "key usage twice",
             &with(&[2, 5, 29, 15], &[3, 2, 7, 0x80], true),
-            "tls.bad_certificate - extension value invalid",
+            "tls.bad_certificate - extension 2.5.29.15 stands in it twice",
+        ),
+        leaf(
+            "an extension twice that nobody looks at",
+            &|params| {
+                let one = extension(&[1, 2, 3, 4], vec![5, 0], false);
+                params.custom_extensions = vec![one.clone(), one];
+            },
+            "tls.bad_certificate - extension 1.2.3.4 stands in it twice",
+        ),
+        leaf(
+            "a use that is critical",
+            &|params| {
+                let for_servers = [0x30, 10, 6, 8, 0x2B, 6, 1, 5, 5, 7, 3, 1].to_vec();
+                params.extended_key_usages.clear();
+                params.custom_extensions = vec![extension(&[2, 5, 29, 37], for_servers, true)];
+            },
+            told::OK,
+        ),
+        // Nobody had certificates then.
+        leaf(
+            "a date before 1970",
+            &|params| crate::maker::valid(params, 1955, 2090),
+            NOT_X509,
         ),
         case(
             "an unknown critical extension of the intermediate",
@@ -249,21 +272,6 @@ pub(crate) fn cases() -> Vec<Case> {
             NOT_X509,
         ),
     ]
-}
-
-/// Everything before `[3]`.
-fn without_extensions(fields: &[u8]) -> Vec<u8> {
-    let mut rest = fields;
-    let mut kept = Vec::new();
-    while !rest.is_empty() {
-        let (element, after) = first(rest);
-        if element[0] != 0xA3 {
-            kept.extend_from_slice(element);
-        }
-        rest = after;
-    }
-    assert!(!contents(&tlv(0x30, &kept)).is_empty());
-    kept
 }
 
 fn longer(identity: Identity) -> Identity {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{CertificateParams, CustomExtension, IsCa, Issuer, KeyPair, SigningKey, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::certificates::{Identity, ca_params, leaf_params};
+use crate::certificates::{Identity, ca_params, leaf_params, list};
 
 /// A certificate that issues others.
 pub(crate) struct Ca {
@@ -85,6 +85,12 @@ impl Ca {
             params.is_ca = IsCa::ExplicitNoCa;
             change(params);
         })
+    }
+
+    /// A list of those it has revoked, good until 2090.
+    pub(crate) fn list(&self, revoked: &[&CertificateDer<'static>]) -> Vec<u8> {
+        let until = Duration::from_secs(3_786_912_000);
+        list(revoked.iter().copied(), &self.issuer(), until)
     }
 
     fn issuer(&self) -> Issuer<'_, &KeyPair> {
@@ -291,4 +297,19 @@ pub(crate) fn date_after(time: Duration) -> String {
 pub(crate) fn valid(params: &mut CertificateParams, from: i32, until: i32) {
     params.not_before = date_time_ymd(from, 1, 1);
     params.not_after = date_time_ymd(until, 1, 1);
+}
+
+/// The fields of a certificate without those of `[3]`.
+pub(crate) fn without_extensions(fields: &[u8]) -> Vec<u8> {
+    let mut rest = fields;
+    let mut kept = Vec::new();
+    while !rest.is_empty() {
+        let (element, after) = first(rest);
+        if element[0] != 0xA3 {
+            kept.extend_from_slice(element);
+        }
+        rest = after;
+    }
+    assert!(!contents(&tlv(0x30, &kept)).is_empty());
+    kept
 }

@@ -21,7 +21,7 @@ use crate::core::secret::Secret;
 pub(crate) use encode::percent_encode;
 use names::Name;
 pub(crate) use names::RESERVED;
-pub(crate) use render::{MessageId, ReplyValues, Values, iso8601};
+pub(crate) use render::{MessageId, ReplyValues, Values};
 
 /// The content type of HTML forms (WHATWG URL §5).
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::core::bridge::Publisher;
+use crate::core::calendar::iso8601;
 use crate::core::json;
 use crate::core::message::Message;
 use crate::core::outcome::{Code, Failure};
@@ -296,47 +297,9 @@ fn bad_request(detail: String) -> Failure {
     Failure::new(Code::BridgeBadRequest, detail)
 }
 
-/// Formats a time as ISO 8601 in UTC to the second; years after 9999 stay at the last second.
-pub(crate) fn iso8601(unix_time: u64) -> String {
-    const LAST: u64 = 253_402_300_799;
-    let unix_time = unix_time.min(LAST);
-    let (days, second) = (unix_time / 86_400, unix_time % 86_400);
-    // Days are counted from 0000-03-01, so that a leap day ends its year (H. Hinnant's scheme).
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn time_is_written_in_utc_to_the_second() {
-        let cases = [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_827_696, "2000-02-29T12:34:56Z"),
-            (1_795_444_391, "2026-11-23T14:33:11Z"),
-            (4_107_542_399, "2100-02-28T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (u64::MAX, "9999-12-31T23:59:59Z"),
-        ];
-        for (unix_time, expected) in cases {
-            assert_eq!(iso8601(unix_time), expected);
-        }
-    }
 
     #[test]
     fn captures_are_one_level_or_the_rest() {

@@ -13,6 +13,7 @@ use super::shared::{Buffers, HIGH_WATER, Line, SHORT_WATER};
 use super::storing::{Answer, Storing, Token};
 use crate::core::access::Identity;
 use crate::core::bridge::{Action, Bridge, Event, JobId};
+use crate::core::calendar::date;
 use crate::core::certificates::{Notice, Watch, are_old_roots};
 use crate::core::hub::{ConnectionId, Effect, Ended, Hub, Offer, Standing};
 use crate::core::outcome::Outcome;
@@ -24,7 +25,6 @@ use crate::io::http::ledger::Counts;
 use crate::io::http::workers::Workers;
 use crate::io::log::journal::Journal;
 use crate::io::store::Done;
-use crate::io::tls::certificate::date;
 use crate::io::tls::roots::BUNDLED_SINCE;
 
 /// How often the clock is looked at while jobs wait for it. Nobody is told when it is set.

@@ -8,13 +8,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest;
 use rustls::crypto::ring::default_provider;
-use x509_cert::certificate::{CertificateInner, Raw};
+use x509_cert::certificate::{CertificateInner, Raw, Version};
 use x509_cert::der::{Decode, Encode};
 use x509_cert::name::Name;
 
 use crate::core::endpoint::Pin;
 use crate::io::tls::algorithm::{self, Algorithm, Strength};
-use crate::io::tls::der::{contents, element, sequence};
+use crate::io::tls::der::{Element, contents, element, sequence};
 use crate::io::tls::list;
 
 /// A certificate in words.
@@ -46,12 +46,18 @@ pub(crate) struct Certificate {
     pub(crate) may_sign: bool,
     /// Whether its key may sign certificates, in the same way.
     pub(crate) may_issue: bool,
+    /// Whether it is a CA's: it says so, or is of a version that could not.
+    pub(crate) is_ca: bool,
+    /// Whether it is of version 3, the only one that is accepted of a server.
+    pub(crate) is_version_3: bool,
     /// How many issuers may stand between it and a server's certificate, if it is limited.
     pub(crate) path_length: Option<u8>,
     /// The names that it may issue certificates for, if they are limited, in words.
     pub(crate) constraint: Option<String>,
     /// Identifiers of the critical extensions that WebPKI doesn't know.
     pub(crate) unknown_critical: Vec<String>,
+    /// Identifier of an extension that stands in it twice (RFC 5280 §4.2), if one does.
+    pub(crate) repeated: Option<String>,
     /// Identifiers of its own key and of its issuer's, where it has them.
     key_ids: (Option<Vec<u8>>, Option<Vec<u8>>),
     /// The subject, DER without its outer tag, as trust anchors hold it.
@@ -133,7 +139,15 @@ impl Certificate {
             uses: uses.unwrap_or_default(),
             may_sign: allows(0x80),
             may_issue: allows(0x04),
-            path_length: extensions::path_length(&certificate),
+            is_ca: match extensions::basic_constraints(&certificate) {
+                Some(constraints) => constraints.ca,
+                // As OpenSSL has it.
+                None => body.version() != Version::V3 || (key_usage.is_some() && allows(0x04)),
+            },
+            is_version_3: body.version() == Version::V3,
+            repeated: extensions::repeated(&certificate),
+            path_length: extensions::basic_constraints(&certificate)
+                .and_then(|constraints| constraints.path_len_constraint),
             constraint: extensions::constraint(&certificate),
             unknown_critical: extensions::unknown_critical(&certificate),
             key_ids: extensions::key_ids(&certificate),
@@ -142,6 +156,11 @@ impl Certificate {
             key_der: contents(&key).to_vec(),
             signed: Signed::read(der)?,
         })
+    }
+
+    /// Returns whether it is valid at this time, in seconds since 1970.
+    pub(crate) fn is_valid(&self, now: u64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
     }
 
     /// Returns whether it has this subject and key, given as a trust anchor holds them.
@@ -162,6 +181,12 @@ impl Certificate {
     /// Returns whether it is signed with the key of `other`; `None` if that can't be verified.
     pub(crate) fn is_signed_by(&self, other: &Self) -> Option<bool> {
         self.signed.is_by(&other.key_der)
+    }
+
+    /// Returns whether it is signed with a key, DER without the outer tag; `None` if that can't be
+    /// verified.
+    pub(crate) fn is_signed_with(&self, key_der: &[u8]) -> Option<bool> {
+        self.signed.is_by(key_der)
     }
 
     /// Returns whether it says that its issuer's key is the one of `other`; `None` if either
@@ -244,6 +269,16 @@ pub(crate) fn earliest_end<'a>(mut chain: impl Iterator<Item = &'a [u8]>, now: u
 /// Returns a certificate's not-after without reading the rest of it: that would cost more than a
 /// resumed handshake.
 fn end(der: &[u8]) -> Option<u64> {
+    let validity = element(issuer_in(der)?.rest)?;
+    list::seconds(&element(element(validity.contents)?.rest)?)
+}
+
+/// Returns the name of a certificate's issuer in DER, without reading the rest of it.
+pub(super) fn issuer_of(der: &[u8]) -> Option<&[u8]> {
+    issuer_in(der).map(|issuer| issuer.whole)
+}
+
+fn issuer_in(der: &[u8]) -> Option<Element<'_>> {
     const VERSION: u8 = 0xa0;
     let body = element(element(der)?.contents)?;
     let first = element(body.contents)?;
@@ -251,28 +286,7 @@ fn end(der: &[u8]) -> Option<u64> {
         VERSION => element(first.rest)?,
         _ => first,
     };
-    let issuer = element(element(serial.rest)?.rest)?;
-    let validity = element(issuer.rest)?;
-    list::seconds(&element(element(validity.contents)?.rest)?)
-}
-
-/// Returns the UTC date of a time since 1970, such as `2015-04-12`.
-pub(crate) fn date(seconds: u64) -> String {
-    // Days to civil date by 400-year eras that begin on 1 March, so that leap days come last.
-    let days = seconds / 86_400 + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let (month, carry) = match shifted_month {
-        0..=9 => (shifted_month + 3, 0),
-        _ => (shifted_month - 9, 1),
-    };
-    let year = year_of_era + era * 400 + carry;
-    format!("{year:04}-{month:02}-{day:02}")
+    element(element(serial.rest)?.rest)
 }
 
 /// Returns a subject, DER without its outer tag, in words.
@@ -320,24 +334,8 @@ fn signature_algorithm(certificate: &CertificateInner<Raw>) -> Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::calendar::date;
     use crate::io::http::support::certificates::Authority;
-
-    #[test]
-    fn dates_follow_the_calendar() {
-        for (seconds, text) in [
-            (0, "1970-01-01"),
-            (86_399, "1970-01-01"),
-            (86_400, "1970-01-02"),
-            (951_782_400, "2000-02-29"),
-            (951_868_800, "2000-03-01"),
-            (1_428_796_800, "2015-04-12"),
-            (4_107_456_000, "2100-02-28"),
-            (4_107_542_400, "2100-03-01"),
-            (253_402_300_799, "9999-12-31"),
-        ] {
-            assert_eq!(date(seconds), text);
-        }
-    }
 
     #[test]
     fn a_certificate_is_told_in_words() {

@@ -236,6 +236,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::core::calendar;
     use crate::core::outcome::Code;
     use crate::io::clock;
     use crate::io::http::support::certificates::Authority;
@@ -271,7 +272,7 @@ mod tests {
             let first = visit(&client, &server);
             assert_eq!((first.protocol, first.resumed), (protocol, false));
             assert!(first.suite.starts_with("TLS"), "{}", first.suite);
-            assert_eq!(certificate::date(first.not_after), "2090-01-01");
+            assert_eq!(calendar::date(first.not_after), "2090-01-01");
             let chain: Vec<_> = identity.chain.iter().map(|one| one.to_vec()).collect();
             assert_eq!(first.chain, chain);
             let second = visit(&client, &server);

@@ -3,16 +3,16 @@
 //! What is wrong with a chain is told by [`verdict`]; this is about everything else, and about
 //! finding the error in whatever it is wrapped in.
 
+mod alone;
 mod verdict;
 
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{
-    AlertDescription, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved, RootCertStore,
-};
+use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved};
 
 use crate::core::outcome::{Code, Failure};
+use crate::io::tls::roots::Trusted;
 
 /// What the judge may look at beside the error itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,7 +22,9 @@ pub(crate) struct Shown<'a> {
     /// The chain that was refused, leaf first, in DER; empty if none was.
     pub(crate) chain: &'a [Vec<u8>],
     /// The trusted roots.
-    pub(crate) roots: Option<&'a RootCertStore>,
+    pub(crate) roots: Option<&'a Trusted>,
+    /// By which time the chain was judged, seconds since 1970; 0 if it was not.
+    pub(crate) now: u64,
     /// Whether the server asked for a client certificate.
     pub(crate) asked_for_certificate: bool,
     /// Whether it got one.

@@ -12,8 +12,9 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, version};
 
 use crate::config::TlsListener;
+use crate::core::calendar;
 use crate::core::endpoint::{ClientCertificate, Roots};
-use crate::io::tls::certificate::{self, Certificate};
+use crate::io::tls::certificate::Certificate;
 use crate::io::tls::client::{Clock, preferring_fast_suites};
 use crate::io::tls::{client_certificate, roots};
 
@@ -44,7 +45,7 @@ impl Acceptor {
         let own = client_certificate::read_pair(&pair, names, &provider)?;
         let leaf = own.cert.first().and_then(|leaf| Certificate::read(leaf));
         let shown = leaf.map_or_else(String::new, |leaf| {
-            let until = certificate::date(leaf.not_after);
+            let until = calendar::date(leaf.not_after);
             format!("{}, valid until {until}", leaf.names.join(", "))
         });
         let verifier = client_verifier(files.client_ca.as_ref(), &provider)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod accepted;
 pub(crate) mod algorithm;
+mod anchor;
 pub(crate) mod certificate;
 pub(crate) mod client;
 mod client_certificate;

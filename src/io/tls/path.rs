@@ -18,8 +18,9 @@ pub(crate) struct Path<'c> {
 
 impl<'c> Path<'c> {
     /// Follows the issuers from the first certificate of a chain, which must not be empty: of
-    /// several with the right name the one whose key fits.
-    pub(crate) fn of(chain: &'c [Certificate]) -> Option<Self> {
+    /// several with the right name the one whose key fits and that is valid at this time, in
+    /// seconds since 1970; else the one whose key fits.
+    pub(crate) fn of(chain: &'c [Certificate], now: u64) -> Option<Self> {
         let (leaf, others) = chain.split_first()?;
         let mut path = Self {
             leaf,
@@ -35,10 +36,15 @@ impl<'c> Path<'c> {
                 .filter(|one| top.names_issuer(one) && !path.holds(one))
                 .take(CANDIDATES)
                 .collect();
-            let fits = |one: &&&Certificate| top.is_signed_by(one) == Some(true);
             let next = match named.as_slice() {
-                [only] => Some(only),
-                several => several.iter().find(fits).or(several.first()),
+                [only] => Some(*only),
+                several => {
+                    let fits = |one: &&&Certificate| top.is_signed_by(one) == Some(true);
+                    let fitting: Vec<_> =
+                        several.iter().copied().filter(|one| fits(&one)).collect();
+                    let valid = fitting.iter().find(|one| one.is_valid(now));
+                    valid.or(fitting.first()).or(several.first()).copied()
+                }
             };
             match next {
                 Some(issuer) => path.issuers.push(issuer),
@@ -60,11 +66,6 @@ impl<'c> Path<'c> {
     /// The last certificate, whose issuer was not sent.
     pub(crate) fn top(&self) -> &'c Certificate {
         self.issuers.last().copied().unwrap_or(self.leaf)
-    }
-
-    /// Whether any issuer was sent.
-    pub(crate) fn has_issuers(&self) -> bool {
-        !self.issuers.is_empty()
     }
 
     /// All certificates, the server's own first.

@@ -2,7 +2,6 @@
 //!
 //! Reads and parses; whom an endpoint trusts is decided by its configuration.
 
-use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::ops::Deref;
@@ -10,19 +9,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, TrustAnchor};
+use webpki::VerifiedPath;
 
 use crate::core::endpoint::Roots;
-use crate::io::tls::certificate::{self, Certificate, date};
+use crate::io::tls::anchor::{Facts, Forbidden, OutOfDate};
+use crate::io::tls::certificate::{self, Certificate};
+use crate::io::tls::der::contents;
 
-/// Trusted roots. WebPKI takes of a root no more than name and key, so its dates are kept here.
+/// Trusted roots.
 #[derive(Debug)]
 pub(crate) struct Trusted {
     store: Arc<RootCertStore>,
-    /// Begin and end of each root of the store, seconds since 1970; none for the compiled ones,
-    /// which come without.
-    lives: Vec<(u64, u64)>,
+    /// What each root of the store says of itself; nothing of the compiled ones, which come
+    /// without.
+    facts: Vec<Facts>,
 }
 
 impl Deref for Trusted {
@@ -36,16 +38,16 @@ impl Deref for Trusted {
 impl Trusted {
     /// Takes those of the certificates that can be used as roots.
     fn of(certificates: impl Iterator<Item = CertificateDer<'static>>) -> Self {
-        let (mut store, mut lives) = (RootCertStore::empty(), Vec::new());
+        let (mut store, mut facts) = (RootCertStore::empty(), Vec::new());
         for certificate in certificates {
             let read = Certificate::read(&certificate);
             if store.add(certificate).is_ok() {
-                lives.push(read.map_or((0, u64::MAX), |one| (one.not_before, one.not_after)));
+                facts.push(Facts::of(read.as_ref()));
             }
         }
         Self {
             store: Arc::new(store),
-            lives,
+            facts,
         }
     }
 
@@ -54,65 +56,83 @@ impl Trusted {
         &self.store
     }
 
+    fn with_facts(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &Facts)> {
+        self.store.roots.iter().zip(&self.facts)
+    }
+
     /// Returns the roots that are valid at this time, in seconds since 1970; `None` if all are.
     pub(crate) fn valid_at(&self, now: u64) -> Option<RootCertStore> {
-        let mut all = self.lives.iter();
-        if all.all(|life| is_within(*life, now)) {
+        if self.facts.iter().all(|facts| facts.is_valid(now)) {
             return None;
         }
-        let lives = self.lives.iter();
-        let valid = self.store.roots.iter().zip(lives);
-        let valid = valid.filter(|(_, life)| is_within(**life, now));
+        let valid = self.with_facts().filter(|(_, facts)| facts.is_valid(now));
         let roots = valid.map(|(root, _)| root.clone()).collect();
         Some(RootCertStore { roots })
     }
 
     /// Returns when the next of the roots ends, in seconds since 1970; `None` if none does.
     pub(crate) fn next_end(&self, now: u64) -> Option<u64> {
-        let ends = self.lives.iter().map(|(_, end)| *end);
+        let ends = self.facts.iter().map(Facts::end);
         ends.filter(|end| *end >= now).min()
     }
 
     /// Returns why a chain is refused that needs a root which is not valid now.
     pub(crate) fn outdated_issuer(&self, chain: &[Certificate], now: u64) -> Option<OutOfDate> {
-        let roots = self.store.roots.iter().zip(&self.lives);
         let issued = |subject: &[u8]| chain.iter().any(|one| one.names_anchor(subject));
-        let mut outdated = roots.filter(|(_, life)| !is_within(**life, now));
-        let (root, (begin, end)) = outdated.find(|(root, _)| issued(&root.subject))?;
-        let ended = now > *end;
-        Some(OutOfDate {
-            name: certificate::name_of(&root.subject),
-            ended,
-            at: if ended { *end } else { *begin },
-        })
+        let mut issuers = self.with_facts().filter(|(root, _)| issued(&root.subject));
+        issuers
+            .find_map(|(root, facts)| facts.out_of_date(&certificate::name_of(&root.subject), now))
     }
-}
 
-fn is_within((begin, end): (u64, u64), now: u64) -> bool {
-    (begin..=end).contains(&now)
-}
+    /// Returns why the root that signed a certificate is not valid now; `None` if one is that did,
+    /// or none did.
+    pub(crate) fn outdated_signer(&self, top: &Certificate, now: u64) -> Option<OutOfDate> {
+        let key = |root: &TrustAnchor<'_>| root.subject_public_key_info.to_vec();
+        let mut signers = self
+            .with_facts()
+            .filter(|(root, _)| top.names_anchor(&root.subject))
+            .filter(|(root, _)| top.is_signed_with(&key(root)) == Some(true))
+            .peekable();
+        let name = certificate::name_of(&signers.peek()?.0.subject);
+        let all: Option<Vec<OutOfDate>> = signers
+            .map(|(_, facts)| facts.out_of_date(&name, now))
+            .collect();
+        all?.into_iter().next()
+    }
 
-/// The root that signed a chain is not valid at this time.
-#[derive(Debug)]
-pub(crate) struct OutOfDate {
-    name: String,
-    /// Whether it is over; else it is still to come.
-    pub(crate) ended: bool,
-    /// When it ended or begins, seconds since 1970.
-    at: u64,
-}
-
-impl fmt::Display for OutOfDate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, date) = (&self.name, date(self.at));
-        match self.ended {
-            true => write!(f, "root {name} expired {date}"),
-            false => write!(f, "root {name} not valid before {date}"),
+    /// Whether a root limits what may be below it that has issued one of these certificates.
+    pub(crate) fn limit<'c>(&self, chain: impl Iterator<Item = &'c [u8]>) -> bool {
+        let limiting = || self.with_facts().filter(|(_, facts)| facts.limits());
+        if limiting().next().is_none() {
+            return false;
         }
+        let issuers = chain.filter_map(certificate::issuer_of);
+        let mut issuers = issuers.map(contents);
+        issuers.any(|issuer| limiting().any(|(root, _)| *root.subject == *issuer))
+    }
+
+    /// Returns why a path may not end at its root. Of several certificates of a root one that
+    /// allows it is enough.
+    pub(crate) fn forbid(&self, path: &VerifiedPath<'_>) -> Option<Forbidden> {
+        let anchor = path.anchor();
+        let is_anchor = |root: &TrustAnchor<'_>| {
+            root.subject == anchor.subject
+                && root.subject_public_key_info == anchor.subject_public_key_info
+        };
+        let leaf = path.end_entity();
+        if *leaf.subject() == *anchor.subject
+            && contents(&leaf.subject_public_key_info()) == &*anchor.subject_public_key_info
+        {
+            return None;
+        }
+        let below = path.intermediate_certificates().count();
+        let same = self.with_facts().filter(|(root, _)| is_anchor(root));
+        let all: Option<Vec<String>> = same.map(|(_, facts)| facts.forbids(below)).collect();
+        let why = all?.into_iter().next()?;
+        let name = certificate::name_of(&anchor.subject);
+        Some(Forbidden { name, why })
     }
 }
-
-impl std::error::Error for OutOfDate {}
 
 /// Loads the roots of an endpoint.
 ///
@@ -169,7 +189,7 @@ fn bundled() -> Arc<Trusted> {
         store: Arc::new(RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         }),
-        lives: Vec::new(),
+        facts: Vec::new(),
     };
     Arc::clone(BUNDLED.get_or_init(|| Arc::new(roots())))
 }
@@ -240,8 +260,8 @@ fn add_file(certificates: &mut Vec<CertificateDer<'static>>, file: &Path) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::calendar::date;
     use crate::io::http::support::certificates::{Authority, TemporaryFile};
-    use crate::io::tls::certificate::date;
 
     fn load_file(path: &Path) -> Result<usize, String> {
         load(&Roots::Files(vec![path.to_owned()])).map(|store| store.len())

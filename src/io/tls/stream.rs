@@ -102,6 +102,7 @@ impl Stream {
                     name,
                     chain: &witness.refused,
                     roots: Some(client.roots()),
+                    now: witness.now,
                     asked_for_certificate: witness.asked,
                     showed_certificate: witness.shown,
                 };

@@ -2,9 +2,9 @@
 //!
 //! WebPKI judges, but for a CA certificate as the server's own: that is accepted where it is
 //! itself one of the roots. What it accepts is looked at once more ([`strict`]), since it passes
-//! over key usages, the size of a server's own key and the dates of roots. Where there is more to
-//! ask, one path has to answer all of it: a root that is valid now, nothing revoked, a pin. Pins
-//! come last, or stand in for all the rest. This keeps the chain for the reports, since rustls
+//! over key usages, the size of a server's own key and what roots say of themselves. Where there is
+//! more to ask, one path has to answer all of it: a root that is valid now and allows it, nothing
+//! revoked, a pin. Pins come last, or stand in for all the rest. This keeps the chain for the reports, since rustls
 //! forgets one that was refused.
 
 use std::cell::{Cell, RefCell};
@@ -42,6 +42,8 @@ pub(crate) struct Witness {
     /// Until when the roots and lists that made a chain acceptable are good, in seconds since
     /// 1970; `None` if nothing limits them.
     pub(crate) until: Option<u64>,
+    /// By which time certificates were judged, seconds since 1970; 0 if none were.
+    pub(crate) now: u64,
     /// When the handshake has to be over.
     deadline: Option<Instant>,
 }
@@ -127,7 +129,7 @@ impl Verifier {
         let verdict = chains.verify_server_cert(leaf, &issuers, server, ocsp, now);
         let pinned = match verdict {
             Ok(_) => {
-                let (until, pinned) = self.check_paths(leaf, &issuers, now)?;
+                let (until, pinned) = self.check_paths(leaf, &issuers, now, self.judge.as_ref())?;
                 // That of the path's own root would do; this ends some kept connections early.
                 let root = self.roots.next_end(now.as_secs());
                 let until = until.into_iter().chain(root).min();
@@ -139,10 +141,11 @@ impl Verifier {
                 false
             }
             Err(error) => {
-                // Nobody else is asked about a server that is the wrong one anyway.
-                let asks = self.judge.as_ref().is_some_and(|judge| !judge.fetches());
-                if asks && is_wrong_name(&error) {
-                    self.check_paths(leaf, &issuers, now)?;
+                // What counts before the name. Nobody else is asked about a server that is the
+                // wrong one anyway.
+                let judge = self.judge.as_ref().filter(|judge| !judge.fetches());
+                if is_wrong_name(&error) {
+                    self.check_paths(leaf, &issuers, now, judge)?;
                 }
                 return Err(error);
             }
@@ -154,17 +157,20 @@ impl Verifier {
         }
     }
 
-    /// Checks that an accepted chain has a path to a root that is valid now on which nothing is
-    /// revoked. Returns until when that holds, and whether an issuer on it is pinned.
+    /// Checks that an accepted chain has a path to a root that is valid now and allows it, on
+    /// which nothing is revoked as far as `judge` knows. Returns until when that holds, and whether an issuer on it is pinned.
     fn check_paths(
         &self,
         leaf: &CertificateDer<'_>,
         issuers: &[CertificateDer<'_>],
         now: UnixTime,
+        judge: Option<&Judge>,
     ) -> Result<(Option<u64>, bool), Error> {
         let valid = self.roots.valid_at(now.as_secs());
         let leaf_pinned = pins::check_leaf(&self.pins, leaf).is_ok();
-        if valid.is_none() && self.judge.is_none() && leaf_pinned {
+        let chain = std::iter::once(leaf).chain(issuers);
+        let limited = self.roots.limit(chain.map(AsRef::as_ref));
+        if valid.is_none() && judge.is_none() && !limited && leaf_pinned {
             return Ok((None, true));
         }
         let roots = valid.as_ref().unwrap_or(self.roots.store());
@@ -173,11 +179,14 @@ impl Verifier {
         let deadline = WITNESS.with_borrow(|witness| witness.deadline);
         let visit = |path: &VerifiedPath<'_>| {
             tried.set(tried.get() + 1);
-            let judged = match &self.judge {
+            let judged = match (self.roots.forbid(path), judge) {
+                (Some(why), _) => Err(CertificateError::Other(OtherError(Arc::new(why))).into()),
                 // Each may take its time.
-                Some(_) if tried.get() > MAX_PATHS => return Err(webpki::Error::UnknownIssuer),
-                Some(judge) => judge.judge(path, now, deadline),
-                None => Ok(None),
+                (None, Some(_)) if tried.get() > MAX_PATHS => {
+                    return Err(webpki::Error::UnknownIssuer);
+                }
+                (None, Some(judge)) => judge.judge(path, now, deadline),
+                (None, None) => Ok(None),
             };
             match judged {
                 Ok(until) => {
@@ -285,6 +294,7 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        WITNESS.with_borrow_mut(|witness| witness.now = now.as_secs());
         let verdict = self.judge((leaf, intermediates), server, ocsp, now);
         if verdict.is_err() {
             keep(std::iter::once(leaf).chain(intermediates));

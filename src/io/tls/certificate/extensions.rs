@@ -1,5 +1,6 @@
 //! What the extensions of a certificate say (RFC 5280 §4.2), in words where they are for people.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use x509_cert::certificate::{CertificateInner, Raw};
@@ -100,10 +101,18 @@ pub(super) fn uses(certificate: &CertificateInner<Raw>) -> Option<Vec<String>> {
     }
 }
 
-pub(super) fn path_length(certificate: &CertificateInner<Raw>) -> Option<u8> {
+pub(super) fn basic_constraints(certificate: &CertificateInner<Raw>) -> Option<BasicConstraints> {
     let body = certificate.tbs_certificate();
     let (_, constraints) = body.get_extension::<BasicConstraints>().ok()??;
-    constraints.path_len_constraint
+    Some(constraints)
+}
+
+/// Returns the identifier of an extension that stands in a certificate more than once.
+pub(super) fn repeated(certificate: &CertificateInner<Raw>) -> Option<String> {
+    let extensions = certificate.tbs_certificate().extensions()?;
+    let mut seen = BTreeSet::new();
+    let twice = extensions.iter().find(|one| !seen.insert(one.extn_id));
+    twice.map(|one| one.extn_id.to_string())
 }
 
 pub(super) fn constraint(certificate: &CertificateInner<Raw>) -> Option<String> {

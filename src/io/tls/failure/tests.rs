@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{CertificateError, OtherError, PeerIncompatible, PeerMisbehaved};
 
-use super::verdict::wrong_name;
+use super::alone::wrong_name;
 use super::*;
 use crate::core::endpoint::TlsVersion;
 use crate::core::outcome::Outcome;

@@ -2,13 +2,13 @@
 //!
 //! A chain can be wrong in several ways at once. They are looked for in this order, which README
 //! has too:
-//! 1. the server's certificate can't be read: malformed, an unknown critical extension, not X.509
-//!    version 3;
+//! 1. the server's certificate can't be read: malformed, an unknown critical extension, one that
+//!    stands in it twice, not X.509 version 3;
 //! 2. it is self-signed and not trusted: whatever else is wrong with it, nothing else would help;
 //! 3. it, or else an issuer, is not valid at this time;
 //! 4. it is for another use;
 //! 5. a key or signature of the chain is too weak;
-//! 6. an issuer is not known, or may not issue it;
+//! 6. an issuer is not known, or it or the root may not issue it;
 //! 7. it is revoked, or that can't be told;
 //! 8. it is for other names;
 //! 9. no key of it is pinned. With pins alone, that comes first, then 3 and 8.
@@ -16,20 +16,21 @@
 //! WebPKI has refused the chain before, so nothing here can accept one. It names one fault; the
 //! others are found by looking at the certificates.
 
+use rustls::CertificateError;
 use rustls::pki_types::TrustAnchor;
-use rustls::{CertificateError, RootCertStore};
 
+use crate::core::calendar::date;
 use crate::core::outcome::{Code, Failure};
 use crate::io::tls::algorithm::{self, Algorithm, Strength};
-use crate::io::tls::certificate::{Certificate, date};
-use crate::io::tls::failure::{Shown, brief, words};
+use crate::io::tls::certificate::Certificate;
+use crate::io::tls::failure::alone::{of_root, rest, time};
+use crate::io::tls::failure::{Shown, brief};
 use crate::io::tls::path::Path;
 use crate::io::tls::pins::PinMismatch;
 use crate::io::tls::revocation::OfIssuer;
-use crate::io::tls::roots::OutOfDate;
 use crate::io::tls::verifier::{CA_AS_LEAF, KeyNotProven};
 
-type Verdict = (Code, String);
+pub(super) type Verdict = (Code, String);
 
 /// Judges a refused chain.
 pub(super) fn judge(error: &CertificateError, shown: &Shown<'_>) -> Failure {
@@ -45,8 +46,8 @@ pub(super) fn judge(error: &CertificateError, shown: &Shown<'_>) -> Failure {
     let others = others.filter(|_| leaf.is_some()).collect::<Vec<_>>();
     let chain: Vec<Certificate> = leaf.into_iter().chain(others).collect();
     // Without roots a pin has vouched for the leaf, and nothing else of the chain counts.
-    let pinned = shown.roots.is_some_and(RootCertStore::is_empty);
-    let verdict = match Path::of(&chain) {
+    let pinned = shown.roots.is_some_and(|roots| roots.is_empty());
+    let verdict = match Path::of(&chain, shown.now) {
         Some(path) if !pinned => Case { error, shown, path }.judge(),
         path => rest(error, shown, path.map(|path| path.leaf())),
     };
@@ -59,7 +60,7 @@ pub(super) fn judge(error: &CertificateError, shown: &Shown<'_>) -> Failure {
     Failure::new(verdict.0, brief(&detail))
 }
 
-fn bad(detail: impl Into<String>) -> Verdict {
+pub(super) fn bad(detail: impl Into<String>) -> Verdict {
     (Code::TlsBadCertificate, detail.into())
 }
 
@@ -104,7 +105,7 @@ impl<'a> Case<'a> {
     }
 
     fn anchors(&self) -> &'a [TrustAnchor<'static>] {
-        let roots = self.shown.roots.map(|store| store.roots.as_slice());
+        let roots = self.shown.roots.map(|trusted| trusted.roots.as_slice());
         roots.unwrap_or_default()
     }
 
@@ -118,6 +119,9 @@ impl<'a> Case<'a> {
         if let Some(oid) = leaf.unknown_critical.first() {
             return Some(bad(format!("unknown critical extension {oid}")));
         }
+        if let Some(oid) = &leaf.repeated {
+            return Some(bad(format!("extension {oid} stands in it twice")));
+        }
         let position = |der: &Vec<u8>| Certificate::read(der).is_none();
         match self.error {
             CertificateError::BadEncoding => {
@@ -126,9 +130,7 @@ impl<'a> Case<'a> {
                     Some(at) => format!("malformed certificate, number {} of the chain", at + 1),
                 }))
             }
-            other if named(other) == "UnsupportedCertVersion" && !self.path.has_issuers() => {
-                Some(bad("not an X.509 certificate of version 3"))
-            }
+            _ if !leaf.is_version_3 => Some(bad("not an X.509 certificate of version 3")),
             _ => None,
         }
     }
@@ -155,7 +157,9 @@ impl<'a> Case<'a> {
             let (from, to) = (date(inverted.not_before), date(inverted.not_after));
             return Some(bad(format!("valid from {from} until {to}, which is never")));
         }
-        let (code, text) = time(self.error)?;
+        let Some((code, text)) = time(self.error) else {
+            return self.time_of_others();
+        };
         let is_it = |one: &&Certificate| match self.error {
             CertificateError::ExpiredContext { not_after, .. } => {
                 one.not_after == not_after.as_secs()
@@ -171,6 +175,30 @@ impl<'a> Case<'a> {
         };
         let which = issuer.map(|one| format!("issuer {} ", one.subject));
         Some((code, format!("{}{text}", which.unwrap_or_default())))
+    }
+
+    /// WebPKI looks at the server's own certificate first: what is wrong with that hides that an
+    /// issuer or the root is not valid.
+    fn time_of_others(&self) -> Option<Verdict> {
+        let now = self.shown.now;
+        if now == 0 || self.is_beyond_chain() {
+            return None;
+        }
+        let mut issuers = self.path.links().map(|(_, issuer)| issuer);
+        // A copy of a root that is trusted in another one does no harm.
+        let outdated = issuers.find(|one| !one.is_valid(now) && !self.is_trusted(one));
+        if let Some(one) = outdated {
+            let (code, text) = match now > one.not_after {
+                true => (Code::TlsExpired, format!("expired {}", date(one.not_after))),
+                false => {
+                    let begin = date(one.not_before);
+                    (Code::TlsNotYetValid, format!("not valid before {begin}"))
+                }
+            };
+            return Some((code, format!("issuer {} {text}", one.subject)));
+        }
+        let root = self.shown.roots?.outdated_signer(self.path.top(), now)?;
+        Some(of_root(&root))
     }
 
     fn other_use(&self) -> Option<Verdict> {
@@ -228,6 +256,14 @@ impl<'a> Case<'a> {
                 let detail = format!("issuer {name}: unknown critical extension {oid}");
                 return Some(bad(detail));
             }
+            if let Some(oid) = &issuer.repeated {
+                let detail = format!("issuer {name}: extension {oid} stands in it twice");
+                return Some(bad(detail));
+            }
+            if !issuer.is_version_3 && !issuer.is_self_signed() {
+                let detail = format!("issuer {name} is not an X.509 certificate of version 3");
+                return Some(bad(detail));
+            }
             if !issuer.may_issue {
                 return Some(bad(format!("issuer {name} may not sign certificates")));
             }
@@ -243,6 +279,8 @@ impl<'a> Case<'a> {
         }
         match self.error {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => self.root(),
+            // Roots of version 1 are old, but trusted or not like others.
+            _ if !self.path.top().is_version_3 && self.path.top().is_self_signed() => self.root(),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 let mut issuers = self.path.certificates().skip(1);
                 let issuer = issuers.find(|one| !one.for_servers)?;
@@ -343,130 +381,4 @@ fn too_weak(algorithm: &Algorithm, whose: &str) -> Option<Verdict> {
             format!("{whose}{name}, which is not supported"),
         )),
     }
-}
-
-/// Returns code and words if the error is one of time.
-fn time(error: &CertificateError) -> Option<Verdict> {
-    Some(match error {
-        CertificateError::Expired => (Code::TlsExpired, "expired".to_owned()),
-        CertificateError::ExpiredContext { not_after, .. } => (
-            Code::TlsExpired,
-            format!("expired {}", date(not_after.as_secs())),
-        ),
-        CertificateError::NotValidYet => (Code::TlsNotYetValid, "not valid yet".to_owned()),
-        CertificateError::NotValidYetContext { not_before, .. } => (
-            Code::TlsNotYetValid,
-            format!("not valid before {}", date(not_before.as_secs())),
-        ),
-        CertificateError::Other(other) => {
-            let root = other.0.downcast_ref::<OutOfDate>()?;
-            let code = match root.ended {
-                true => Code::TlsExpired,
-                false => Code::TlsNotYetValid,
-            };
-            (code, root.to_string())
-        }
-        _ => return None,
-    })
-}
-
-/// What an error says by itself.
-fn rest(error: &CertificateError, shown: &Shown<'_>, leaf: Option<&Certificate>) -> Verdict {
-    if let Some(verdict) = time(error) {
-        return verdict;
-    }
-    let unknown = |detail: String| (Code::TlsRevocationUnknown, detail);
-    match error {
-        CertificateError::BadEncoding => bad("malformed certificate"),
-        CertificateError::UnknownIssuer => (Code::TlsUnknownIssuer, "issuer not known".to_owned()),
-        CertificateError::BadSignature => bad("broken signature"),
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            let names = leaf.map(|leaf| leaf.names.as_slice());
-            (
-                Code::TlsWrongName,
-                wrong_name(names.unwrap_or_default(), shown.name),
-            )
-        }
-        CertificateError::Revoked => (Code::TlsRevoked, "revoked by its issuer".to_owned()),
-        CertificateError::UnknownRevocationStatus => {
-            unknown("no revocation list covers it".to_owned())
-        }
-        CertificateError::ExpiredRevocationList => {
-            unknown("the revocation list is out of date".to_owned())
-        }
-        CertificateError::ExpiredRevocationListContext { next_update, .. } => unknown(format!(
-            "the revocation list was valid until {}",
-            date(next_update.as_secs())
-        )),
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            unsupported_signature()
-        }
-        CertificateError::UnhandledCriticalExtension => bad("unknown critical extension"),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            bad("an issuer is not meant for servers")
-        }
-        CertificateError::InvalidOcspResponse => bad("its OCSP response is invalid"),
-        CertificateError::ApplicationVerificationFailure => bad("refused"),
-        CertificateError::Other(other) if other.0.is::<KeyNotProven>() => {
-            (Code::TlsHandshake, other.0.to_string())
-        }
-        CertificateError::Other(other) if other.0.is::<PinMismatch>() => {
-            (Code::TlsPinMismatch, other.0.to_string())
-        }
-        CertificateError::Other(other) => bad(web_pki(&other.0.to_string())),
-        // Deprecated variants are still compiled in and can't be named without a warning.
-        other if format!("{other:?}") == "UnsupportedSignatureAlgorithm" => unsupported_signature(),
-        other => bad(other.to_string()),
-    }
-}
-
-fn unsupported_signature() -> Verdict {
-    let detail = "signed with an algorithm that is not accepted";
-    (Code::TlsWeak, detail.to_owned())
-}
-
-/// WebPKI's errors without a rustls name of their own arrive as its variant's name.
-fn web_pki(text: &str) -> String {
-    let detail = match text {
-        CA_AS_LEAF => "a CA certificate as the server's own",
-        "EndEntityUsedAsCa" => "issued by a certificate that is not a CA",
-        "NameConstraintViolation" => "outside of its root's name constraints",
-        "UnsupportedCriticalExtension" => "unknown critical extension",
-        "UnsupportedCertVersion" => "not an X.509 certificate of version 3",
-        "PathLenConstraintViolated" => "the chain is longer than its issuer allows",
-        "MaximumPathDepthExceeded" => "the chain has more than 6 intermediates",
-        "EmptyEkuExtension" => "not meant for any use",
-        "SignatureAlgorithmMismatch" => "two signature algorithms are given, which differ",
-        "MaximumSignatureChecksExceeded" | "MaximumPathBuildCallsExceeded" => {
-            "too many ways through its certificates"
-        }
-        other => return words(other),
-    };
-    detail.to_owned()
-}
-
-/// Says what the certificate is for and what was asked for.
-pub(super) fn wrong_name(names: &[String], asked: &str) -> String {
-    const SHOWN: usize = 3;
-    if names.is_empty() {
-        return format!("for no name at all, not for {asked}");
-    }
-    let mut text = String::from("for ");
-    let mut shown = 0_usize;
-    for name in names.iter().take(SHOWN) {
-        // Room is left for what was asked for: it is the end that tells the most.
-        if shown > 0 && text.len() + name.len() + asked.len() > 90 {
-            break;
-        }
-        if shown > 0 {
-            text.push_str(", ");
-        }
-        text.push_str(name);
-        shown += 1;
-    }
-    if names.len() > shown {
-        text.push_str(&format!(" and {} more", names.len() - shown));
-    }
-    format!("{text}, not for {asked}")
 }
