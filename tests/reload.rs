@@ -361,12 +361,35 @@ fn addresses_of_the_command_line_stay_in_force() {
     );
 }
 
+/// Asks and returns the failure's code.
+fn fail(client: &mut Client) -> String {
+    client.send(&publish("ask/door/1", "", 0, 0));
+    let reply = client.packet();
+    let text = String::from_utf8_lossy(&reply[2..]).into_owned();
+    let (_, text) = text.split_once("replies/door/1").unwrap();
+    text.split(' ').next().unwrap().to_owned()
+}
+
 #[test]
-fn the_uplink_coming_up_is_no_reason_to_end() {
-    let site = Site::start("");
+fn a_signal_and_a_reload_have_a_paused_endpoint_tried_at_once() {
+    let identity = authority().expired(&["api.test"]);
+    let server = Server::start(&identity, Script::fixed("200 OK", "never"));
+    let text = endpoint("api", &server) + &route("door", "api", "/");
+    let mut site = Site::start(&text);
     let mut client = site.client("me");
+    assert_eq!(fail(&mut client), "tls.expired");
+    assert_eq!(fail(&mut client), "bridge.paused");
+    let told = site.status()["endpoints"][0].clone();
+    assert_eq!(told["state"], "paused");
+    assert!(told["next_probe"].as_u64().unwrap() <= 5, "{told}");
+
     site.daemon.signal("USR1");
+    site.daemon.line("trying at once what did not work");
     client.expect_quiet();
+    assert_eq!(fail(&mut client), "tls.expired", "asked again");
+    assert_eq!(fail(&mut client), "bridge.paused");
+    site.reload(&text);
+    assert_eq!(fail(&mut client), "tls.expired", "asked again");
     assert_eq!(site.daemon.stop().0, Some(0));
 }
 

@@ -135,6 +135,9 @@ fn endpoint(endpoint: &Endpoint) -> Value<'_> {
                 ("failed", number(endpoint.failed)),
             ]),
         ),
+        ("state", Value::Text(super::standing(endpoint.standing))),
+        ("since", maybe(endpoint.since, seconds)),
+        ("next_probe", maybe(endpoint.next_probe, seconds)),
         (
             "last_error",
             maybe(error, |error| {

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::bridge::Counters;
+use crate::core::bridge::{Counters, Standing};
 
 /// Everything at one moment.
 #[derive(Clone, Debug)]
@@ -148,6 +148,12 @@ pub struct Endpoint {
     pub resumed: usize,
     /// Handshakes that failed, and connections with them.
     pub failed: usize,
+    /// Whether it works, as far as is known.
+    pub standing: Standing,
+    /// For how long it has not.
+    pub since: Option<Duration>,
+    /// How long it is until it is tried again; `None` if it works, or is tried at present.
+    pub next_probe: Option<Duration>,
     /// The last request that came to nothing, `None` if all went well so far.
     pub last_error: Option<LastError>,
 }
@@ -212,6 +218,14 @@ pub struct Memory {
     pub ceiling: usize,
     /// What the process takes in all; `None` where the system does not say.
     pub resident: Option<usize>,
+}
+
+const fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Works => "works",
+        Standing::Paused => "paused",
+        Standing::Unreachable => "unreachable",
+    }
 }
 
 impl Status {

@@ -73,6 +73,9 @@ fn busy() -> Status {
             full: 3,
             resumed: 20,
             failed: 1,
+            standing: Standing::Paused,
+            since: Some(seconds(3700)),
+            next_probe: Some(seconds(12)),
             last_error: Some(LastError {
                 ago: seconds(3700),
                 code: "tls.expired",
@@ -116,8 +119,8 @@ memory         2 KiB of 8192 KiB for messages, 6144 KiB in all
 routes           received  succeeded  failed  queued  in flight  dropped  oldest
   door → alarms      1000        990       6       2          1        1     7 s
 
-endpoints                         requests  full  resumed  failed
-  alarms https://api.example.net       996     3       20       1
+endpoints                         requests  full  resumed  failed                 state  next probe
+  alarms https://api.example.net       996     3       20       1  paused for 1 h 1 min     in 12 s
 
 last errors
   alarms: tls.expired, 1 h 1 min ago, ended?[2J
@@ -144,6 +147,8 @@ fn the_document_is_json_and_its_counters_add_up() {
         ("/clients/connected", "12"),
         ("/routes/0/oldest", "7"),
         ("/endpoints/0/handshakes/resumed", "20"),
+        ("/endpoints/0/state", "\"paused\""),
+        ("/endpoints/0/next_probe", "12"),
         ("/endpoints/0/last_error/detail", "\"ended\\u001b[2J\""),
         ("/certificates/0/days_left", "49"),
         ("/store/trouble", "\"No space left on device\""),

@@ -158,7 +158,15 @@ fn routes(routes: &[Route], out: &mut String) {
 }
 
 fn endpoints(endpoints: &[Endpoint], out: &mut String) {
-    let head = ["endpoints", "requests", "full", "resumed", "failed"];
+    let head = [
+        "endpoints",
+        "requests",
+        "full",
+        "resumed",
+        "failed",
+        "state",
+        "next probe",
+    ];
     let row = |endpoint: &Endpoint| {
         let numbers = [
             endpoint.requests,
@@ -168,6 +176,13 @@ fn endpoints(endpoints: &[Endpoint], out: &mut String) {
         ];
         let mut row = vec![format!("{} {}", endpoint.name, endpoint.url)];
         row.extend(numbers.map(|number| number.to_string()));
+        let state = super::standing(endpoint.standing).to_owned();
+        row.push(match endpoint.since {
+            Some(since) => format!("{state} for {}", age(since)),
+            None => state,
+        });
+        let next = |until| format!("in {}", age(until));
+        row.push(endpoint.next_probe.map_or_else(|| "-".to_owned(), next));
         row
     };
     table(&head, endpoints.iter().map(row).collect(), out);

@@ -85,14 +85,24 @@ impl Gateway {
     }
 
     fn endpoints(&self, now: Instant) -> Vec<Endpoint> {
-        let endpoints = self.workers.counts().map(|(endpoint, counts)| Endpoint {
-            name: endpoint.name.clone(),
-            url: endpoint.url.clone(),
-            requests: counts.requests,
-            full: counts.full.count,
-            resumed: counts.resumed.count,
-            failed: counts.failed,
-            last_error: self.books.last_error(&endpoint.name, now),
+        let states = self.bridge.endpoints();
+        let endpoints = self.workers.counts().map(|(endpoint, counts)| {
+            // One that no route names is never asked.
+            let state = states.iter().find(|state| state.name == endpoint.name);
+            let since = state.and_then(|state| state.since);
+            let probe = state.and_then(|state| state.next_probe);
+            Endpoint {
+                name: endpoint.name.clone(),
+                url: endpoint.url.clone(),
+                requests: counts.requests,
+                full: counts.full.count,
+                resumed: counts.resumed.count,
+                failed: counts.failed,
+                standing: state.map(|state| state.standing).unwrap_or_default(),
+                since: since.map(|since| now.saturating_duration_since(since)),
+                next_probe: probe.map(|at| at.saturating_duration_since(now)),
+                last_error: self.books.last_error(&endpoint.name, now),
+            }
         });
         endpoints.collect()
     }
