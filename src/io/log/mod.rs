@@ -14,16 +14,27 @@ use log::{LevelFilter, Record};
 /// Starts the log; a second call changes nothing.
 ///
 /// Other crates are heard from `warn` on, whatever the level: below it they write URLs with their
-/// query strings, packets and headers.
+/// query strings, packets and headers. Of rustls that is for `debug`: any stranger can have it
+/// write a line for each connection, and what matters of them is told by us, and capped.
 pub(crate) fn init(level: LevelFilter) {
-    let started = env_logger::Builder::new()
-        .filter_level(level.min(LevelFilter::Warn))
-        .filter_module(env!("CARGO_CRATE_NAME"), level)
-        .format(write_line)
-        .try_init();
+    let started = builder(level).format(write_line).try_init();
     if started.is_err() {
         log::debug!("the log was started before; its level stays");
     }
+}
+
+fn builder(level: LevelFilter) -> env_logger::Builder {
+    let others = level.min(LevelFilter::Warn);
+    let rustls = match level {
+        LevelFilter::Debug | LevelFilter::Trace => others,
+        _ => LevelFilter::Off,
+    };
+    let mut builder = env_logger::Builder::new();
+    builder
+        .filter_level(others)
+        .filter_module("rustls", rustls)
+        .filter_module(env!("CARGO_CRATE_NAME"), level);
+    builder
 }
 
 fn write_line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
@@ -136,6 +147,26 @@ mod tests {
     fn long_text_is_cut() {
         let shown = escape(&"é".repeat(65_000)).to_string();
         assert_eq!(shown, format!("{}…", "é".repeat(120)));
+    }
+
+    #[test]
+    fn what_strangers_have_rustls_say_is_heard_with_debug_only() {
+        let heard = |level, target| {
+            let metadata = log::Metadata::builder()
+                .level(log::Level::Warn)
+                .target(target)
+                .build();
+            log::Log::enabled(&builder(level).build(), &metadata)
+        };
+        for (level, target, expected) in [
+            (LevelFilter::Info, "rustls::msgs::handshake", false),
+            (LevelFilter::Debug, "rustls::msgs::handshake", true),
+            (LevelFilter::Info, "rumqttd::router", true),
+            (LevelFilter::Info, "mqtt_https_bridge::io", true),
+            (LevelFilter::Error, "rumqttd::router", false),
+        ] {
+            assert_eq!(heard(level, target), expected, "{level} {target}");
+        }
     }
 
     #[test]
