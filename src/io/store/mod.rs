@@ -254,7 +254,13 @@ fn ready(queue: &mut Queue) -> Option<Key> {
 pub(crate) fn check(directory: &Path) -> Result<(), String> {
     use rustix::fs::{Access, access};
     let shown = directory.display();
-    let place = directory.ancestors().find(|it| it.exists());
+    let mut places = directory
+        .ancestors()
+        .map(|it| match it.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => it,
+        });
+    let place = places.find(|it| it.exists());
     let Some(place) = place.filter(|it| it.is_dir()) else {
         return Err(format!("`{shown}` is not a directory; correct directory"));
     };

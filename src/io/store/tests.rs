@@ -109,7 +109,7 @@ fn full_store_refuses_what_grows_and_takes_what_makes_room() {
     assert!(why.contains("raise [store] max_bytes"), "{why}");
     commit(&mut keeper, vec![Change::Delete(key(0))]).unwrap();
     commit(&mut keeper, vec![put(full, 4000)]).unwrap();
-    for id in 1..2000 {
+    for id in 1..400 {
         commit(&mut keeper, vec![Change::Delete(key(id))]).unwrap();
         let total = keeper.status().total;
         assert!(total <= BYTES, "{total} bytes");
@@ -288,4 +288,94 @@ fn check_says_what_is_wrong_with_the_directory() {
     directory.write("file", "");
     let why = check(&directory.path().join("file")).unwrap_err();
     assert!(why.contains("is not a directory"), "{why}");
+}
+
+/// What the child of the kill test keeps: the last messages, and how many there have been.
+const KEPT: u64 = 50;
+
+const COUNTER: Key = Key {
+    kind: Kind::Counters,
+    id: 0,
+};
+
+fn nth(number: u64) -> Vec<Change> {
+    let length = usize::try_from(number % 300).unwrap();
+    let mut changes = vec![put(number, length)];
+    changes.push(Change::Put(COUNTER, number.to_le_bytes().to_vec().into()));
+    changes.extend(number.checked_sub(KEPT).map(|it| Change::Delete(key(it))));
+    changes
+}
+
+/// The child of the test below, which runs it in a process of its own; else it does nothing.
+#[test]
+fn stores_until_it_is_killed() {
+    let Some(directory) = std::env::var_os("STORE_UNTIL_KILLED") else {
+        return;
+    };
+    let mut keeper = Keeper::open(Path::new(&directory), 256 << 10).unwrap();
+    let mut next = 1;
+    keeper.restore(|key, value| {
+        if key == COUNTER {
+            next = u64::from_le_bytes(value[..].try_into().unwrap()) + 1;
+        }
+    });
+    let (store, done) = start(keeper, Duration::ZERO);
+    let (mut asked, mut stored) = (next, next);
+    loop {
+        while asked < stored + 8 {
+            store.commit(nth(asked));
+            asked += 1;
+        }
+        let done = done.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(done, Done::Batch(Ok(())));
+        println!("stored {stored}");
+        stored += 1;
+    }
+}
+
+#[test]
+fn kill_at_any_moment_loses_nothing_that_was_acknowledged() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let directory = TempDir::new();
+    let store = directory.path().join("store");
+    let (mut total, mut random) = (0, 77_u32);
+    for round in 0..12 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "io::store::tests::stores_until_it_is_killed"])
+            .arg("--nocapture")
+            .env("STORE_UNTIL_KILLED", &store)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut acknowledged = lines.map_while(Result::ok).filter_map(|line| {
+            let number = line.strip_prefix("stored ")?.parse::<u64>();
+            number.ok()
+        });
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let mut last = acknowledged.next().unwrap();
+        for _ in 0..random >> 25 {
+            last = acknowledged.next().unwrap();
+        }
+        // Wherever it is now: it does not wait for who reads.
+        child.kill().unwrap();
+        last = acknowledged.last().unwrap_or(last);
+        child.wait().unwrap();
+        let mut keeper = Keeper::open(&store, 256 << 10).unwrap();
+        assert_eq!(keeper.status().damaged, 0, "round {round}");
+        let (mut counter, mut found) = (0, Vec::new());
+        keeper.restore(|key, value| match key.kind {
+            Kind::Counters => counter = u64::from_le_bytes(value[..].try_into().unwrap()),
+            _ => found.push((key.id, value.len())),
+        });
+        assert!(counter >= last, "round {round}: {last} of {counter}");
+        let first = counter.saturating_sub(KEPT) + 1;
+        let length = |it: u64| usize::try_from(it % 300).unwrap();
+        let expected: Vec<_> = (first..=counter).map(|it| (it, length(it))).collect();
+        assert_eq!(found, expected, "round {round}");
+        total = counter;
+    }
+    assert!(total > 300, "only {total} batches were stored");
 }
