@@ -117,6 +117,7 @@ class Board:
         result = subprocess.run(
             ["chroot", self.root, "/bin/sh", "-c", command], capture_output=True, text=True, timeout=LIMIT,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment})
+        self.signal()
         self.procd()
         return result
 
@@ -132,6 +133,15 @@ class Board:
     def told(self, kind):
         """What procd was told last of one kind."""
         return [line.split("\t", 1)[1] for line in self.state.splitlines() if line.startswith(f"{kind}\t")]
+
+    def signal(self):
+        """Sends the daemon the signals that procd was told to send."""
+        file = self.root / "tmp/procd.signals"
+        if file.exists():
+            for name in file.read_text().split():
+                if self.process and self.process.poll() is None:
+                    self.process.send_signal(signal.Signals[f"SIG{name}"])
+            file.unlink()
 
     def procd(self):
         """If it was told something, starts, restarts or stops the service, as what is wanted changed."""
@@ -440,6 +450,12 @@ def owners_and_modes(board, password):
     check("and is not root", board.ids(), "1886 1886")
 
 
+def facts_of(board, path):
+    """Owner, group and mode."""
+    found = os.lstat(board.root / path)
+    return found.st_uid, found.st_gid, found.st_mode & 0o777
+
+
 def configuration(board):
     print("-- the configuration changes")
     pid, file = board.process.pid, f"etc/{NAME}/bridge.toml"
@@ -451,14 +467,23 @@ def configuration(board):
     check("and what ran goes on", (board.process.pid, board.process.poll()), (pid, None))
     board.write(file, good + "\n# reviewed\n", 0o640)
     board.sh(f"/etc/init.d/{NAME} reload")
-    check("corrected: it restarts", board.process.pid != pid)
-    board.wait_said(r"listening on 127\.0\.0\.1:1883")
-    pid = board.process.pid
-    board.write(f"etc/{NAME}/posts.token", "s3cr3t\n")
+    board.wait_said(r"the configuration [0-9a-f]{8} is in force")
+    told = board.sh(f"{NAME} status")
+    check("root may ask the daemon", (told.returncode, told.stderr), (0, ""))
+    check("which has taken it over", told.stdout, re.compile(r"^reload +taken over .*, 1 since the start$", re.M))
+    check("without a restart", board.process.pid, pid)
+    socket_mode = os.lstat(board.root / f"var/run/{NAME}/daemon/status.sock").st_mode & 0o777
+    check("nobody else may", (socket_mode, facts_of(board, f"var/run/{NAME}/daemon")), (0o600, (1886, 1886, 0o700)))
+    secret = "\n[secret.posts]\nfile = \"posts.token\"\n"
+    board.write(file, good + secret, 0o640)
+    board.write(f"etc/{NAME}/posts.token", "s3cr3t\n", 0o600)
     board.sh(f"/etc/init.d/{NAME} reload")
-    check("a secret beside it: it restarts", board.process.pid != pid)
+    check("a secret of root's: it is shared and read", wait_until(lambda: "2 since the start" in board.sh(f"{NAME} status").stdout))
+    check("without a restart", board.process.pid, pid)
+    board.write(file, good + "\n# reviewed\n", 0o640)
+    board.sh(f"/etc/init.d/{NAME} reload")
     secret = (board.root / f"etc/{NAME}/posts.token").stat()
-    check("and the secret is for the daemon only", (secret.st_gid, secret.st_mode & 0o777), (1886, 0o640))
+    check("and it is for the daemon only", (secret.st_gid, secret.st_mode & 0o777), (1886, 0o640))
     uci = board.read(f"etc/config/{NAME}")
     board.write(f"etc/config/{NAME}", uci.replace("log_level 'info'", "log_level 'debug'"))
     check("a change of UCI is watched", f"config {NAME}" in board.told("trigger"))
@@ -491,19 +516,22 @@ def hotplug(board, password):
     print("-- the WAN comes up")
     script, pid = f". /etc/hotplug.d/iface/95-{NAME}", board.process.pid
     board.sh(script, ACTION="ifup", INTERFACE="wan")
-    check("without a jail nothing needs to happen", board.process.pid, pid)
+    check("without a jail it goes on", board.process.pid, pid)
+    board.wait_said("trying at once what did not work")
     board.write("sbin/ujail", "", 0o755)
     board.sh(f"/etc/init.d/{NAME} reload")
     check("with ujail there is a jail", board.told("jail"), [f"{NAME} ronly procfs"])
     check("with the paths it needs", board.told("mount"),
           [f"/etc/{NAME}", f"/var/run/{NAME}", "/etc/ssl", "/etc/hosts", "/etc/resolv.conf"])
+    check("and one where its socket is", board.told("mount_rw"), [f"/var/run/{NAME}/daemon"])
     check("the daemon is not root there", board.ids(), "1886 1886")
-    check("nothing there can be written", [os.statvfs(f"/proc/{board.process.pid}/root/{path}").f_flag & os.ST_RDONLY for path in
+    check("nothing else there can be written", [os.statvfs(f"/proc/{board.process.pid}/root/{path}").f_flag & os.ST_RDONLY for path in
           ("", f"etc/{NAME}", f"var/run/{NAME}")], [os.ST_RDONLY] * 3)
     check("it knows the name of the router", os.path.exists(f"/proc/{board.process.pid}/root/proc/sys/kernel/hostname"))
     pid = board.process.pid
     board.wait_said(r"listening on 192\.168\.1\.1:1883")
     check("nodes are let in", connack("192.168.1.1", "kitchen", password), 0)
+    check("root may ask it from outside", board.sh(f"{NAME} status").returncode, 0)
     hall = max(re.findall(r"[A-Za-z0-9]{20,}", board.sh(f"{NAME} user add hall").stdout), key=len)
     check("it sees a user who is added now", wait_until(lambda: connack("192.168.1.1", "hall", hall) == 0))
     board.sh(f"{NAME} user remove hall")

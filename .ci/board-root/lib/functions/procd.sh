@@ -39,5 +39,6 @@ procd_add_jail_mount_rw() {
 }
 procd_add_reload_trigger() { record trigger "config $*"; }
 procd_add_reload_interface_trigger() { record trigger "interface $*"; }
+procd_send_signal() { printf '%s\n' "${3:-HUP}" >> /tmp/procd.signals; }
 procd_kill() { rm -f "/tmp/procd/$1"; }
 procd_running() { [ -e "/tmp/procd/$1" ] && grep -q '^instance' "/tmp/procd/$1"; }
