@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """RSA, weak and odd keys, weak signatures, old protocols and cipher suites: each has its code.
 
-The servers are OpenSSL's; the built program is asked through MQTT by its own `send`. Exit 0 only
+The servers are OpenSSL's and nginx; the built program is asked through MQTT by its own `send`. Exit 0 only
 if every case is told exactly as written here.
 """
 
@@ -16,6 +16,7 @@ BINARY = os.path.abspath(sys.argv[1])
 FINE = "fine"
 NOTHING = "tls.protocol - the server sent alert handshake failure"
 VERSION = "tls.protocol - the server sent alert protocol version"
+AGAIN = "tls.handshake - the server sent alert handshake failure after the handshake; renegotiation is not supported"
 TLS12, TLS13 = "-tls1_2", "-tls1_3"
 
 
@@ -140,6 +141,42 @@ def protocols(lab):
         yield "another name is served", "rsa2048", [], options, unknown
 
 
+def nginx(lab):
+    """Yields the same for nginx, as people have it in front of their services."""
+    lab.certificate("middle", "rsa 2048", "rsaroot", CA)
+    lab.certificate("site", "rsa 2048", "middle")
+    lab.certificate("oldsite", "rsa 2048", "middle", dates=("20150101000000Z", "20150412235959Z"))
+    lab.certificate("othersite", "rsa 2048", "middle", LEAF.replace(HOST, "other.example"))
+    both, whole = "ssl_protocols TLSv1.2 TLSv1.3;", ["middle"]
+    legacy = "ssl_ciphers ALL:@SECLEVEL=0;"
+    yield "as it should be", "site", whole, both, FINE
+    yield "TLS 1.2 alone", "site", whole, "ssl_protocols TLSv1.2;", FINE
+    yield "TLS 1.3 alone", "site", whole, "ssl_protocols TLSv1.3;", FINE
+    yield "with the root", "site", ["middle", "rsaroot"], both, FINE
+    yield "without tickets", "site", whole, f"{both} ssl_session_tickets off; ssl_session_cache none;", FINE
+    yield "TLS 1.0 and 1.1", "site", whole, f"ssl_protocols TLSv1 TLSv1.1; {legacy}", VERSION
+    yield "TLS 1.0 to 1.2", "site", whole, f"ssl_protocols TLSv1 TLSv1.1 TLSv1.2; {legacy}", FINE
+    yield "old ciphers", "site", whole, "ssl_protocols TLSv1.2; ssl_ciphers AES128-SHA:AES256-SHA:@SECLEVEL=0;", NOTHING
+    yield "without the intermediate", "site", [], both, "tls.unknown_issuer - issuer not known: CN=middle, and the server sent no intermediate"
+    yield "expired", "oldsite", whole, both, "tls.expired - expired 2015-04-12"
+    yield "another name", "othersite", whole, both, f"tls.wrong_name - for other.example, not for {HOST}"
+    yield "no name is served", "site", whole, f"{both} ssl_reject_handshake on;", f"tls.handshake - the server does not know the name {HOST}: it sent alert unrecognised name"
+    yield "without TLS", None, [], "", "tls.handshake - the server does not speak TLS on this port"
+    # It asks, and tells in HTTP what it misses.
+    yield "a client certificate", "site", whole, f"{both} ssl_verify_client on; ssl_client_certificate rsaroot.pem;", "http.status 400 Bad Request"
+
+
+# What OpenSSL's server can be told to do after the handshake, before it answers.
+AFTER = [
+    ("new keys of its own", TLS13, ["k"], FINE),
+    ("new keys of both", TLS13, ["K"], FINE),
+    ("new keys of both, 50 times", TLS13, ["K"] * 50, "tls.handshake - the server breaks TLS: too many key update requests"),
+    ("asks to renegotiate", TLS12, ["r"], AGAIN),
+    ("asks to renegotiate, with a certificate", TLS12, ["R"], AGAIN),
+    ("asks for a certificate afterwards", TLS13, ["c"], FINE),
+]
+
+
 def hello(version, suite):
     """A ServerHello and nothing else."""
     body = version + bytes(32) + b"\0" + suite + b"\0"
@@ -172,6 +209,10 @@ def main():
         for name, leaf, chain, options, told in [*certificates(lab), *protocols(lab)]:
             version = " ".join(option for option in options.split() if option in (TLS12, TLS13))
             cases.append((f"{name} {version}".strip(), lab.serve(leaf, chain, options), told))
+        sites = list(nginx(lab))
+        ports = lab.serve_nginx([(leaf, chain, directives) for _, leaf, chain, directives, _ in sites])
+        cases += [(f"nginx: {site[0]}", port, site[4]) for site, port in zip(sites, ports)]
+        cases += [(name, lab.serve_after(commands, "rsa2048", f"{version} -cipher ALL"), told) for name, version, commands, told in AFTER]
         cases += [(name, serve_bytes(answer), told) for name, answer, told in BARE]
         roots = lab.pem("root", "rsaroot", "weakroot")
         daemon = Daemon(BINARY, lab, [port for _, port, _ in cases], roots)

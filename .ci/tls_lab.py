@@ -13,7 +13,9 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 
+NGINX = "/usr/sbin/nginx"
 LIMIT = 60  # seconds for any single command; keys of 8192 bits take their time
 HOST = "localhost"
 DAYS = "-days 400"
@@ -37,6 +39,7 @@ class Lab:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tls-lab-"))
         self.servers = []
+        self.nginx = []
         (self.folder / "fine").write_bytes(OK)
         # Some of what the servers are to show is refused by OpenSSL unless it is told so early.
         (self.folder / "lax.conf").write_text(
@@ -44,6 +47,9 @@ class Lab:
             "CipherString = ALL:@SECLEVEL=0\nMinProtocol = TLSv1\n")
 
     def close(self):
+        for server in self.nginx:
+            server.terminate()
+            server.wait(LIMIT)
         for server in self.servers:
             server.kill()
             server.wait(LIMIT)
@@ -94,7 +100,29 @@ class Lab:
 
     def serve(self, leaf, chain=(), options=""):
         """Starts `openssl s_server`, which answers GET /fine; returns its port."""
-        arguments = ["openssl", "s_server", "-accept", f"{HOST}:0", "-cert", f"{leaf}.pem", "-key", f"{leaf}.key", "-HTTP", "-4"]
+        server, port = self.start(leaf, chain, f"-HTTP {options}")
+        threading.Thread(target=lambda: [None for _ in server.stdout], daemon=True).start()
+        return port
+
+    def serve_after(self, commands, leaf, options=""):
+        """Starts one that does what these commands of it say before it answers; returns its port."""
+        server, port = self.start(leaf, (), f"-crlf {options}")
+
+        def talk():
+            for line in server.stdout:
+                # Not before the client is there: commands are for the connection.
+                if line.startswith("GET /fine"):
+                    with contextlib.suppress(OSError):
+                        for command in [*commands, OK.decode().replace("\r", "")]:
+                            server.stdin.write(f"{command}\n")
+                            server.stdin.flush()
+                            time.sleep(0.05)
+
+        threading.Thread(target=talk, daemon=True).start()
+        return port
+
+    def start(self, leaf, chain, options):
+        arguments = ["openssl", "s_server", "-accept", f"{HOST}:0", "-cert", f"{leaf}.pem", "-key", f"{leaf}.key", "-4"]
         if chain:
             (self.folder / f"{leaf}.chain").write_text(self.pem(*chain))
             arguments += ["-cert_chain", f"{leaf}.chain"]
@@ -109,9 +137,47 @@ class Lab:
             said.append(line)
             found = re.search(r"^ACCEPT .*:(\d+)", line)
             if found:
-                threading.Thread(target=lambda: [None for _ in server.stdout], daemon=True).start()
-                return int(found[1])
+                return server, int(found[1])
         raise RuntimeError(f"s_server {options} for {leaf} did not start:\n{''.join(said)}")
+
+
+    def serve_nginx(self, sites):
+        """Starts nginx with a server for each (leaf, chain, directives); returns their ports.
+
+        `leaf` is None for one that does not speak TLS. Like Debian's, it can't choose its ports.
+        """
+        blocks = []
+        with contextlib.ExitStack() as held:
+            sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in sites]
+            ports = [one.getsockname()[1] for one in sockets]
+        for port, (leaf, chain, directives) in zip(ports, sites):
+            tls = ""
+            if leaf:
+                (self.folder / f"{port}.pem").write_text(self.pem(leaf, *chain))
+                tls = f"ssl_certificate {port}.pem; ssl_certificate_key {leaf}.key;"
+            blocks.append(f"server {{ listen 127.0.0.1:{port} {'ssl' if leaf else ''}; {tls} {directives} "
+                          f"location / {{ return 200 'fine\\n'; }} }}\n")
+        temporary = "".join(f"{kind}_temp_path temp;" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        (self.folder / "nginx.conf").write_text(
+            f"daemon off; worker_processes 1; pid nginx.pid; error_log stderr;\nevents {{}}\n"
+            f"http {{ access_log off; default_type text/plain; {temporary}\n{''.join(blocks)}}}\n")
+        folder = str(self.folder)
+        server = subprocess.Popen([NGINX, "-p", folder, "-e", "stderr", "-c", f"{folder}/nginx.conf"],
+                                  env={**os.environ, "OPENSSL_CONF": str(self.folder / "lax.conf")}, stderr=subprocess.PIPE, text=True)
+        # Killed, it would leave its worker behind.
+        self.nginx.append(server)
+        until = time.monotonic() + LIMIT
+        for port in ports:
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), LIMIT).close()
+                    break
+                except ConnectionRefusedError:
+                    if server.poll() is not None or time.monotonic() > until:
+                        raise RuntimeError(f"nginx did not start:\n{server.stderr.read()}") from None
+                    time.sleep(0.05)
+        threading.Thread(target=lambda: [None for _ in server.stderr], daemon=True).start()
+        return ports
 
 
 def serve_bytes(answer):

@@ -811,6 +811,14 @@ impl Listed {
             listener,
         }
     }
+
+    /// What a node is told when nothing comes from the place of the leaf's list.
+    fn not_fetched(&self) -> String {
+        format!(
+            "error: tls.revocation_unknown - no revocation list of its issuer from http://{}/leaf.crl",
+            self.listener.local_addr().unwrap()
+        )
+    }
 }
 
 #[test]
@@ -998,11 +1006,12 @@ fn nobody_is_asked_about_a_server_of_another_name() {
 fn a_place_that_does_not_answer_takes_no_longer_than_half_the_time() {
     let listed = Listed::new();
     let root = listed.us.root_file();
+    let unknown = listed.not_fetched();
     for (lines, told) in [
         ("timeout = \"2s\"\nprivate_addresses = true\n", "ok: ok"),
         (
             "timeout = \"2s\"\nprivate_addresses = true\nrevocation = \"require\"\n",
-            "error: tls.revocation_unknown - no revocation list covers it",
+            unknown.as_str(),
         ),
     ] {
         // Connections come into the queue of a listener that nobody serves.
@@ -1014,12 +1023,12 @@ fn a_place_that_does_not_answer_takes_no_longer_than_half_the_time() {
 fn no_certificate_leads_into_the_owners_network() {
     let listed = Listed::new();
     let root = listed.us.root_file();
+    let unknown = listed.not_fetched();
     let shelf = Shelf::at(listed.listener, |_| Vec::new());
     let told = ask_fetching(&root, &listed.identity, "");
     assert_eq!(told, ["ok: ok", "ok: ok"]);
-    let unknown = "error: tls.revocation_unknown - no revocation list covers it";
     let told = ask_fetching(&root, &listed.identity, "revocation = \"require\"\n");
-    assert_eq!(told, [unknown, unknown]);
+    assert_eq!(told, [unknown.as_str(); 2]);
     assert!(shelf.asked().is_empty());
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) asked_for_certificate: bool,
     /// Whether it got one.
     pub(crate) showed_certificate: bool,
+    /// Whether the handshake was over.
+    pub(crate) established: bool,
 }
 
 /// Returns the failure that a TLS error stands for.
@@ -179,6 +181,14 @@ fn received(alert: AlertDescription, shown: &Shown<'_>) -> Failure {
             "the server does not know the name {}: it sent alert {text}",
             shown.name
         )),
+        // It asked for another handshake, and rustls said no.
+        AlertDescription::HandshakeFailure | AlertDescription::NoRenegotiation
+            if shown.established =>
+        {
+            handshake(&format!(
+                "the server sent alert {text} after the handshake; renegotiation is not supported"
+            ))
+        }
         AlertDescription::HandshakeFailure
         | AlertDescription::ProtocolVersion
         | AlertDescription::InsufficientSecurity

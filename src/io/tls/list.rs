@@ -49,6 +49,9 @@ pub(crate) struct List {
     issuer: Vec<u8>,
     /// Which of the issuer's certificates it is about; `None` if it is about all.
     scope: Option<Scope>,
+    /// Checksums of the serial numbers on it, in order: 4 bytes for each instead of a search
+    /// through all of it for each handshake.
+    sums: Vec<u32>,
     /// When it was made, seconds since 1970.
     pub(crate) made: u64,
     /// When the next one is due, seconds since 1970.
@@ -72,9 +75,13 @@ impl List {
     /// Says what keeps it from being used.
     pub(crate) fn read(der: &[u8]) -> Result<Self, String> {
         let crl = BorrowedCertRevocationList::from_der(der).map_err(|why| unusable(&why))?;
+        let mut sums = Vec::new();
         for entry in &crl {
-            entry.map_err(|why| unusable(&why))?;
+            let entry = entry.map_err(|why| unusable(&why))?;
+            sums.push(sum(entry.serial_number));
         }
+        sums.sort_unstable();
+        sums.shrink_to_fit();
         let crl = CertRevocationList::from(crl);
         let scope = match crl.issuing_distribution_point() {
             Some(point) => {
@@ -87,6 +94,7 @@ impl List {
             der: der.to_vec(),
             issuer: crl.issuer().to_vec(),
             scope,
+            sums,
             made,
             next_update,
             signer: Mutex::default(),
@@ -125,6 +133,10 @@ impl List {
 
     /// Returns whether a certificate of its issuer is on it.
     pub(super) fn names(&self, certificate: &Cert<'_>) -> bool {
+        if self.sums.binary_search(&sum(certificate.serial())).is_err() {
+            return false;
+        }
+        // It is, most likely, or another one has the same checksum.
         let Ok(crl) = BorrowedCertRevocationList::from_der(&self.der) else {
             return true;
         };
@@ -133,15 +145,22 @@ impl List {
         !matches!(found.find_serial(certificate.serial()), Ok(None))
     }
 
-    /// Returns how many bytes it has.
+    /// Returns how many bytes it takes.
     pub(crate) const fn size(&self) -> usize {
-        self.der.len()
+        self.der.len() + self.sums.len() * size_of::<u32>()
     }
 }
 
 /// Returns the list that these bytes begin with; `None` while its end is missing.
 pub(crate) fn whole(bytes: &[u8]) -> Option<&[u8]> {
     element(bytes).map(|list| list.whole)
+}
+
+/// Returns the checksum of a serial number (FNV-1a).
+fn sum(serial: &[u8]) -> u32 {
+    serial.iter().fold(0x811c_9dc5, |sum, byte| {
+        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 fn unusable(why: &webpki::Error) -> String {

@@ -117,7 +117,9 @@ impl Judge {
         for (link, status) in found {
             match status {
                 Status::Good(end) => until = until.min(end),
-                Status::Unknown(why) if self.required => return Err(link.refusal(why)),
+                Status::Unknown(why) if self.required => {
+                    return Err(link.refusal(self.named(link, why)));
+                }
                 Status::Unknown(_) | Status::Revoked => all = false,
             }
         }
@@ -128,6 +130,35 @@ impl Judge {
         })
     }
 }
+
+impl Judge {
+    /// Names the place that gave no list, if there is none.
+    fn named(&self, link: &Link<'_>, why: Error) -> Error {
+        let none: Error = CertificateError::UnknownRevocationStatus.into();
+        match &self.source {
+            Source::Fetch(_) if why == none => {
+                let missing = NotFetched(list::url_in(&link.certificate.der()));
+                CertificateError::Other(OtherError(Arc::new(missing))).into()
+            }
+            _ => why,
+        }
+    }
+}
+
+/// There is no list of a certificate's issuer where the certificate says, or it doesn't say.
+#[derive(Debug)]
+pub(crate) struct NotFetched(Option<String>);
+
+impl fmt::Display for NotFetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(url) => write!(f, "no revocation list of its issuer from {url}"),
+            None => f.write_str("it names no http:// place of a revocation list"),
+        }
+    }
+}
+
+impl std::error::Error for NotFetched {}
 
 impl Fetching {
     fn lists(&self, links: &[Link<'_>], deadline: Option<Instant>) -> Vec<Arc<List>> {

@@ -105,6 +105,7 @@ impl Stream {
                     now: witness.now,
                     asked_for_certificate: witness.asked,
                     showed_certificate: witness.shown,
+                    established: false,
                 };
                 let fault = ended.judge(&shown);
                 let chain = witness.refused;
@@ -277,6 +278,7 @@ impl Stream {
         Shown {
             asked_for_certificate: self.asked_for_certificate,
             showed_certificate: self.showed_certificate,
+            established: true,
             ..Shown::default()
         }
     }

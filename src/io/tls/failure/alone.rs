@@ -9,6 +9,7 @@ use crate::io::tls::certificate::Certificate;
 use crate::io::tls::failure::verdict::{Verdict, bad};
 use crate::io::tls::failure::{Shown, words};
 use crate::io::tls::pins::PinMismatch;
+use crate::io::tls::revocation::NotFetched;
 use crate::io::tls::verifier::{CA_AS_LEAF, KeyNotProven};
 
 /// Returns code and words if the error is one of time.
@@ -84,6 +85,9 @@ pub(super) fn rest(
         }
         CertificateError::Other(other) if other.0.is::<PinMismatch>() => {
             (Code::TlsPinMismatch, other.0.to_string())
+        }
+        CertificateError::Other(other) if other.0.is::<NotFetched>() => {
+            unknown(other.0.to_string())
         }
         CertificateError::Other(other) if other.0.is::<Forbidden>() => bad(other.0.to_string()),
         CertificateError::Other(other) => bad(web_pki(&other.0.to_string())),

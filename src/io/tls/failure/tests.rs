@@ -491,6 +491,18 @@ fn alerts_about_certificates_mean_ours_once_one_was_asked_for() {
 }
 
 #[test]
+fn what_is_refused_after_the_handshake_is_another_handshake() {
+    let error = Error::AlertReceived(AlertDescription::HandshakeFailure);
+    for (established, code) in [(false, Code::TlsProtocol), (true, Code::TlsHandshake)] {
+        let shown = Shown {
+            established,
+            ..Shown::default()
+        };
+        assert_eq!(classify(&error, &shown).code, code);
+    }
+}
+
+#[test]
 fn details_are_one_short_printable_line() {
     assert_eq!(brief("a\r\nb\u{1b}[31m"), "a??b?[31m");
     assert_eq!(brief(&"é".repeat(120)), "é".repeat(120));

@@ -27,7 +27,7 @@ use crate::io::tls::failure::alone::{of_root, rest, time};
 use crate::io::tls::failure::{Shown, brief};
 use crate::io::tls::path::Path;
 use crate::io::tls::pins::PinMismatch;
-use crate::io::tls::revocation::OfIssuer;
+use crate::io::tls::revocation::{NotFetched, OfIssuer};
 use crate::io::tls::verifier::{CA_AS_LEAF, KeyNotProven};
 
 pub(super) type Verdict = (Code, String);
@@ -101,7 +101,7 @@ impl<'a> Case<'a> {
                 | CertificateError::ExpiredRevocationList
                 | CertificateError::ExpiredRevocationListContext { .. }
                 | CertificateError::ApplicationVerificationFailure
-        )
+        ) || matches!(self.error, CertificateError::Other(other) if other.0.is::<NotFetched>())
     }
 
     fn anchors(&self) -> &'a [TrustAnchor<'static>] {
