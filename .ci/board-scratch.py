@@ -546,6 +546,18 @@ def hotplug(board, password):
     board.sh(f"/etc/init.d/{NAME} stop")
     board.sh(script, ACTION="ifup", INTERFACE="wan")
     check("a stopped service stays so", board.process, None)
+
+    print("-- what has to survive is stored")
+    file = f"etc/{NAME}/bridge.toml"
+    good = board.read(file)
+    board.write(file, good + '\n[store]\ndirectory = "store"\n', 0o640)
+    board.sh(f"/etc/init.d/{NAME} start")
+    check("the jail lets it be written", board.told("mount_rw"), [f"/var/run/{NAME}/daemon", f"/etc/{NAME}/store"])
+    board.wait_said(r"store `.*/store`: 0 values")
+    check("by the daemon alone", facts_of(board, f"etc/{NAME}/store"), (1886, 1886, 0o700))
+    board.sh(f"/etc/init.d/{NAME} stop")
+    board.write(file, good, 0o640)
+    shutil.rmtree(board.root / f"etc/{NAME}/store")
     (board.root / "sbin/ujail").unlink()
     board.sh(f"/etc/init.d/{NAME} start")
 

@@ -334,13 +334,16 @@ fn a_secret_is_read_again_when_its_file_changes_and_bridge_toml_is_not() {
 #[test]
 fn what_waits_for_the_next_start_is_said() {
     let mut site = Site::start("");
-    let text = whole("") + "[gateway]\nname = \"other\"\nstatus_socket = \"elsewhere\"\n";
+    let text = whole("")
+        + "[gateway]\nname = \"other\"\nstatus_socket = \"elsewhere\"\n\
+                               [store]\ndirectory = \"store\"\n";
     site.folder.write("bridge.toml", &text);
     site.daemon.signal("HUP");
     site.daemon
         .line("[gateway] name takes effect at the next start");
     site.daemon
         .line("[gateway] status_socket takes effect at the next start");
+    site.daemon.line("[store] takes effect at the next start");
     site.daemon.line("is in force");
 }
 

@@ -17,7 +17,9 @@ use tokio::time::sleep;
 use super::gateway::Gateway;
 use super::shared::Shared;
 use super::{RETRY, announce, guard};
-use crate::config::{Config, Loaded, Rereader, Stamp, UsersReader, Warning, default_socket};
+use crate::config::{
+    Config, Loaded, Rereader, Stamp, StoreSettings, UsersReader, Warning, default_socket,
+};
 use crate::core::endpoint::{Endpoint, Roots};
 use crate::io::bell::Bell;
 use crate::io::broker::listener::certificates::CertificateWatch;
@@ -47,6 +49,7 @@ pub(super) struct Keeper {
 pub(super) struct Settled {
     gateway: Arc<str>,
     status_socket: Option<PathBuf>,
+    store: Option<StoreSettings>,
 }
 
 impl Settled {
@@ -54,6 +57,7 @@ impl Settled {
         Self {
             gateway: Arc::clone(&config.gateway),
             status_socket: config.status_socket.clone(),
+            store: config.store.clone(),
         }
     }
 }
@@ -280,18 +284,19 @@ impl Keeper {
         let Settled {
             gateway,
             status_socket,
+            store,
         } = &self.settled;
         let socket = config.status_socket.clone();
         // Without one, the file says nothing, and the default is in force.
         let socket = socket.unwrap_or_else(|| default_socket(&config.path));
-        let known = status_socket.as_ref().is_none_or(|known| *known == socket);
-        for (key, same) in [
-            ("name", config.gateway == *gateway),
-            ("status_socket", known),
-        ] {
-            if !same {
-                warn!("[gateway] {key} takes effect at the next start");
-            }
+        let stays = status_socket.as_ref().is_none_or(|known| *known == socket);
+        let fixed = [
+            ("[gateway] name", config.gateway == *gateway),
+            ("[gateway] status_socket", stays),
+            ("[store]", config.store == *store),
+        ];
+        for (what, _) in fixed.iter().filter(|(_, same)| !same) {
+            warn!("{what} takes effect at the next start");
         }
     }
 }
