@@ -131,7 +131,7 @@ fn watched() -> Plan {
 
 fn watcher(address: SocketAddr, id: &str) -> Client {
     let mut client = Client::connect(address, id);
-    client.subscribe("$bridge/#", 0);
+    client.subscribe("$bridge/certificates/#", 0);
     client
 }
 
