@@ -237,9 +237,22 @@ fn overview(config: &Config) -> String {
         let rules = format!("publishes to {publish}; subscribes to {subscribe}");
         line("user", format!("{} {rules}", escape(&user.name)));
     }
-    if let Some(store) = &config.store {
-        let (directory, bytes) = (store.directory.display(), show_size(store.max_bytes));
+    if let Some(stored) = &config.store {
+        let (directory, bytes) = (stored.directory.display(), show_size(stored.max_bytes));
         line("store", format!("{directory}, up to {bytes}"));
+        if store::is_in_memory(&stored.directory) {
+            let what = "lies in memory: what it holds survives a restart of the program, not one \
+                        of the board or a power cut";
+            line("", what.to_owned());
+        }
+        let what = match stored.sessions {
+            true => format!(
+                "sessions and retained messages, at least every {:?}",
+                stored.interval
+            ),
+            false => "no sessions, no retained messages".to_owned(),
+        };
+        line("", what);
     }
     line("users file", config.broker.users_file.display().to_string());
     for endpoint in &config.endpoints {

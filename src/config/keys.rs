@@ -110,6 +110,8 @@ keys! {
         "directory" "path" "required" "directory of what has to survive a restart, for this program alone; made if need be, with access for its user only. Best on a disk that a power cut does not empty";
         "commit_window" "duration" "\"5ms\"" "least time between two writes: what comes within it is written together. A longer one wears flash less, and acknowledgements come later; a message that comes alone is written at once";
         "max_bytes" "size" "\"4MiB\"" "room that the store takes on the disk, of which about half holds messages; what finds no room is refused";
+        "sessions" "true or false" "true" "whether sessions that outlive their connection, and retained messages, survive a restart";
+        "interval" "duration" "\"5m\"" "how often retained messages at QoS 0, and what connected clients have not acknowledged, are stored; at a stop they are in any case";
     }
     "user" {
         "name" "text" "required" "the user name";

@@ -14,6 +14,10 @@ pub struct StoreSettings {
     pub commit_window: Duration,
     /// Bytes of all files together.
     pub max_bytes: usize,
+    /// Whether sessions and retained messages are stored.
+    pub sessions: bool,
+    /// How often what of these need not be stored at once is stored.
+    pub interval: Duration,
 }
 
 /// Reads `[store]`, `None` if there is none; the path starts at `directory`.
@@ -24,9 +28,16 @@ pub(super) fn read_store(top: &Section<'_>, directory: &Path) -> Option<StoreSet
     let path = section.require("directory", path, remedy);
     let window = section.duration("commit_window", Duration::ZERO..=Duration::from_secs(10));
     let bytes = section.size("max_bytes", 256 << 10..=1 << 30);
+    let sessions = section.flag("sessions");
+    let interval = section.duration(
+        "interval",
+        Duration::from_secs(1)..=Duration::from_secs(86_400),
+    );
     Some(StoreSettings {
         directory: directory.join(path?.value),
         commit_window: window.map_or(Duration::from_millis(5), |at| at.value),
         max_bytes: bytes.map_or(4 << 20, |at| at.value),
+        sessions: sessions.unwrap_or(true),
+        interval: interval.map_or(Duration::from_secs(300), |at| at.value),
     })
 }

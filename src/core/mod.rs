@@ -4,6 +4,7 @@
 //! decisions go out as values. `core::` always means this module; the standard library is `std::`.
 
 pub mod access;
+pub(crate) mod archive;
 pub mod belief;
 pub mod bridge;
 pub(crate) mod calendar;

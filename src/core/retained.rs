@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Instant;
 
+use crate::core::archive::value::RetainedValue;
+use crate::core::archive::{Archive, Record};
 use crate::core::memory::{Charge, ENTRY, Meter};
 use crate::core::message::Message;
+use crate::core::store::Kind;
 use crate::core::topic::TopicFilter;
 
 /// Retained messages by topic.
@@ -44,6 +47,9 @@ struct Entry {
     expires: Option<Instant>,
     change: u64,
     _charge: Charge,
+    record: Option<Record>,
+    /// The store has something else, or nothing.
+    unsaved: bool,
 }
 
 /// What came of storing a message.
@@ -113,7 +119,7 @@ impl Retained {
     /// Without room the topic has no retained message any more: the former one would be wrong.
     pub(crate) fn store(&mut self, message: &Message, now: Instant) -> Stored {
         let key = key(message.topic.as_str());
-        self.remove(&key);
+        let record = self.remove(&key);
         if message.payload.is_empty() {
             return Stored::Keep;
         }
@@ -139,6 +145,9 @@ impl Retained {
             expires,
             change: self.changes,
             _charge: self.meter.charge(key.len() + ENTRY),
+            record,
+            // What the gateway says of itself is said anew after a restart.
+            unsaved: !message.topic.is_reserved(),
         };
         self.messages.insert(key, entry);
         Stored::Keep
@@ -212,11 +221,47 @@ impl Retained {
             && !self.meter.is_tight()
     }
 
-    fn remove(&mut self, key: &str) {
-        if let Some(entry) = self.messages.remove(key) {
-            self.bytes -= entry.message.bytes();
-            self.expiring -= usize::from(entry.expires.is_some());
+    /// Stores the message of a topic.
+    pub(crate) fn save(&mut self, topic: &str, archive: &mut Archive) {
+        if let Some(entry) = self.messages.get_mut(&key(topic)) {
+            entry.save(archive);
         }
+    }
+
+    /// Stores all that is not stored, or all `anew`.
+    pub(crate) fn save_all(&mut self, anew: bool, archive: &mut Archive) {
+        for entry in self.messages.values_mut() {
+            entry.unsaved |= anew && entry.record.is_some();
+            entry.save(archive);
+        }
+    }
+
+    /// Takes up a message that was stored before a restart. Returns whether there was room.
+    pub(crate) fn restore(
+        &mut self,
+        message: &Message,
+        expires: Option<Instant>,
+        record: Record,
+        now: Instant,
+    ) -> bool {
+        self.store(message, now);
+        let key = key(message.topic.as_str());
+        let Some(entry) = self.messages.get_mut(&key) else {
+            return false;
+        };
+        self.expiring -= usize::from(entry.expires.is_some());
+        self.expiring += usize::from(expires.is_some());
+        entry.expires = expires;
+        entry.record = Some(record);
+        entry.unsaved = false;
+        true
+    }
+
+    fn remove(&mut self, key: &str) -> Option<Record> {
+        let entry = self.messages.remove(key)?;
+        self.bytes -= entry.message.bytes();
+        self.expiring -= usize::from(entry.expires.is_some());
+        entry.record
     }
 
     fn remove_expired(&mut self, now: Instant) {
@@ -226,6 +271,22 @@ impl Retained {
         for key in keys {
             self.remove(&key);
         }
+    }
+}
+
+impl Entry {
+    fn save(&mut self, archive: &mut Archive) {
+        if !std::mem::take(&mut self.unsaved) {
+            return;
+        }
+        let record = self
+            .record
+            .get_or_insert_with(|| archive.make(Kind::Retained));
+        let value = RetainedValue {
+            message: self.message.clone(),
+            expires: self.expires.and_then(|at| archive.unix_time(at)),
+        };
+        archive.put(record.key(), value.encode());
     }
 }
 

@@ -103,6 +103,7 @@ impl Hub {
             }));
             wake(own, &mut self.effects);
         }
+        self.save_session(session);
         Ok(())
     }
 
@@ -153,6 +154,7 @@ impl Hub {
                 return Err(Violation(reason::PROTOCOL_ERROR, what));
             }
             own.expiry = expiry;
+            self.unsaved.insert(session);
         }
         self.effects.push_back(Effect::Close(connection.id));
         // Any other reason code leaves the will in force (MQTT-3.1.2-8, MQTT-3.14.4-3).
@@ -190,6 +192,10 @@ impl Hub {
             ends_at: lasting,
         };
         let ends = own.expiry == 0;
+        self.save_at_parting(session);
+        let Some(own) = self.sessions.get_mut(session) else {
+            return;
+        };
         own.link = Link::Down(absence);
         self.offline.insert((now, session));
         if let Some(due) = absence.due() {
@@ -465,5 +471,7 @@ fn new_session(connect: &Connect, user: Option<Arc<str>>, connection: Connection
         aliases: Aliases::default(),
         rivalry: Rivalry::default(),
         link: Link::Up(connection),
+        record: None,
+        stored_id: 0,
     }
 }

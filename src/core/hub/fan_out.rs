@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Effect, Hub, Report, wake};
+use crate::core::archive::Waiter;
 use crate::core::memory::ENTRY;
 use crate::core::message::{Message, QoS};
 use crate::core::retained::Stored;
@@ -36,6 +37,9 @@ impl Hub {
             let topic = message.topic.to_string();
             self.effects
                 .push_back(Effect::Report(Report::RetainedFull { topic }));
+        }
+        if message.retain {
+            self.save_retained(message, now);
         }
         let mut matches = std::mem::take(&mut self.matches);
         self.find_matches(message, publisher, &mut matches);
@@ -100,15 +104,30 @@ impl Hub {
         if session.grants.withhold(&message.topic) {
             return;
         }
-        let item = Outbound {
+        let mut item = Outbound {
             message: message.clone(),
             qos,
             retain: message.retain && matches.iter().any(|own| own.retain_as_published),
             ids: matches.iter().filter_map(|own| own.id).collect(),
             expires,
             _charge: self.meter.charge(ENTRY),
+            kept: None,
         };
-        session.outbox.push(item, &self.limits, now);
+        let record = session.record.as_ref().filter(|_| qos > QoS::AtMostOnce);
+        if let Some(record) = record {
+            if session.connection().is_none() {
+                let id = record.key().id;
+                session.outbox.keep(&mut item, id, &mut self.archive);
+            } else {
+                self.archive.plan(now);
+            }
+        }
+        let id = item.kept.as_ref().map(|kept| kept.record.key().id);
+        if session.outbox.push(item, &self.limits, now)
+            && let Some(id) = id
+        {
+            self.archive.wait(Waiter::Queue(first.session, id));
+        }
         if let Some(count) = session.outbox.report(&self.limits) {
             let client = Arc::clone(&session.client);
             self.effects

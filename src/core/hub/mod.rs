@@ -15,8 +15,10 @@ mod effect;
 mod fan_out;
 mod notice;
 mod publish;
+mod restore;
 mod review;
 mod room;
+mod saving;
 mod sessions;
 mod settings;
 mod subscribe;
@@ -28,9 +30,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::core::access::Identity;
+use crate::core::archive::{Answer, Archive};
 use crate::core::bridge::Ticket;
 use crate::core::memory::Meter;
 use crate::core::message::Message;
@@ -38,7 +39,6 @@ use crate::core::packet::{Connect, Incoming, Outgoing, Version, reason};
 use crate::core::retained::Retained;
 use crate::core::session::inbox::Violation;
 use crate::core::session::{Link, Session, SessionId};
-use crate::core::store::Key;
 use crate::core::subscriptions::{FilterTree, MAX_LEVELS, Subscriptions};
 use crate::core::topic::TopicFilter;
 
@@ -46,6 +46,7 @@ use crate::core::topic::TopicFilter;
 pub use census::Census;
 pub use effect::{Effect, Offer, Report};
 use fan_out::Match;
+pub use restore::{Owner, Restored, Restoring};
 pub use review::Standing;
 use sessions::Sessions;
 pub use settings::Population;
@@ -156,6 +157,11 @@ pub struct Hub {
     offline: BTreeSet<(Instant, SessionId)>,
     effects: VecDeque<Effect>,
     meter: Meter,
+    archive: Archive,
+    /// Sessions that are to be stored anew.
+    unsaved: BTreeSet<SessionId>,
+    /// Connections to be closed, since what they published could not be stored, and when.
+    doomed: BTreeSet<(Instant, ConnectionId)>,
     /// Empty between calls; kept so that a publish need not allocate it.
     matches: Vec<Match>,
 }
@@ -178,6 +184,9 @@ impl Hub {
             offline: BTreeSet::new(),
             effects: VecDeque::new(),
             meter,
+            archive: Archive::default(),
+            unsaved: BTreeSet::new(),
+            doomed: BTreeSet::new(),
             matches: Vec::new(),
         }
     }
@@ -251,7 +260,11 @@ impl Hub {
         let Some(session) = self.connections.get(&ticket.connection).copied() else {
             return;
         };
-        self.settle(session, ticket.packet_id, reason);
+        match self.archive.settle(ticket, reason) {
+            Answer::Settle(reason) => self.settle(session, ticket.packet_id, reason),
+            Answer::Refuse(at) => self.refuse_publish(ticket, at),
+            Answer::Wait => {}
+        }
     }
 
     /// Publishes a message of the gateway's own: never offered to the bridge.
@@ -261,19 +274,12 @@ impl Hub {
         self.make_room();
     }
 
-    /// Takes in a value that an earlier process has stored: before any client, in the order of keys.
-    pub fn restore(&mut self, _key: Key, _value: Bytes, _now: Instant) {}
-
-    /// Takes note that the changes of an [`Effect::Store`] are on the disk, as are all before them.
-    pub fn committed(&mut self, _token: usize, _now: Instant) {}
-
-    /// Takes note that the changes of an [`Effect::Store`] could not be written: none of its batch
-    /// is in the store. Those that delete are made with the next batch that can be written.
-    pub fn not_stored(&mut self, _token: usize, _now: Instant) {}
-
     /// Returns the next thing for the shell to do.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        match self.effects.pop_front() {
+            Some(effect) => Some(effect),
+            None => self.take_batch(),
+        }
     }
 
     /// Returns the next packet to write to a connection, `None` when there is none now. After a
@@ -316,13 +322,20 @@ impl Hub {
     }
 
     /// Returns when to call [`Hub::handle_timeout`]: delayed wills, session expiry, deliveries that
-    /// are not acknowledged.
+    /// are not acknowledged, what is not stored at once.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(due, _)| *due)
+        let timers = self.timers.first().map(|(due, _)| *due);
+        let doomed = self.doomed.first().map(|(due, _)| *due);
+        let due = [timers, doomed, self.archive.due()];
+        due.into_iter().flatten().min()
     }
 
     /// Publishes delayed wills, forgets expired sessions, gives up deliveries.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.archive.due().is_some_and(|due| due <= now) {
+            self.save();
+        }
+        self.close_doomed(now);
         while let Some((due, session)) = self.timers.first().copied() {
             if due > now {
                 return;
@@ -371,9 +384,7 @@ impl Hub {
                 own.outbox.acknowledge(id);
                 None
             }),
-            Incoming::PubRec(id, code) => {
-                self.answer(session, |own| own.outbox.receive(id, code, now));
-            }
+            Incoming::PubRec(id, code) => self.take_in_receipt(session, (id, code), now),
             Incoming::PubRel(id, _) => self.answer(session, |own| {
                 Some(Outgoing::PubComp(id, own.inbox.release(id)))
             }),

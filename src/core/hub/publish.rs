@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Effect, Hub, Offer, Report, wake};
+use crate::core::archive::Waiter;
 use crate::core::bridge::Ticket;
 use crate::core::message::{Message, QoS};
 use crate::core::packet::{Publish, reason};
@@ -38,6 +39,9 @@ impl Hub {
                 wake(own, &mut self.effects);
                 return Ok(());
             }
+            if publish.qos == QoS::ExactlyOnce {
+                self.save_received(session, packet_id);
+            }
         }
         let message = Message {
             topic,
@@ -46,7 +50,9 @@ impl Hub {
             retain: publish.retain,
             properties: publish.properties,
         };
-        if !own.grants.may_publish(&message.topic) || self.is_reserved(&message) {
+        let own = self.sessions.get(session);
+        let may = own.is_some_and(|own| own.grants.may_publish(&message.topic));
+        if !may || self.is_reserved(&message) {
             self.deny(session, &message);
             self.settle(session, packet_id, reason::NOT_AUTHORIZED);
             return Ok(());
@@ -87,7 +93,13 @@ impl Hub {
         now: Instant,
     ) {
         let message = self.weigh(message);
+        let before = self.archive.waiters();
         self.distribute(&message, Some(session), now);
+        if let Some(ticket) = ticket
+            && self.archive.waiters() > before
+        {
+            self.archive.wait(Waiter::Publish(ticket));
+        }
         self.make_room();
         if let Some(own) = self.sessions.get(session) {
             let publisher = own.publisher(&message);

@@ -33,6 +33,12 @@ impl Sessions {
         slots.filter_map(|(index, slot)| Some((SessionId(index), slot.as_ref()?)))
     }
 
+    /// Returns all sessions with their numbers, to change them.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (SessionId, &mut Session)> {
+        let slots = self.slots.iter_mut().enumerate();
+        slots.filter_map(|(index, slot)| Some((SessionId(index), slot.as_mut()?)))
+    }
+
     pub(super) fn find(&self, client: &str) -> Option<SessionId> {
         self.by_client.get(client).copied()
     }

@@ -22,6 +22,7 @@ impl Hub {
         for (text, options) in &packet.filters {
             reasons.push(self.subscribe_to(session, (text, *options), packet.id)?);
         }
+        self.unsaved.insert(session);
         self.answer(session, |_| {
             Some(Outgoing::SubAck(packet.packet_id, reasons))
         });
@@ -39,6 +40,7 @@ impl Hub {
         let reasons = filters
             .map(|text| self.unsubscribe_from(session, text))
             .collect();
+        self.unsaved.insert(session);
         self.answer(session, |_| {
             Some(Outgoing::UnsubAck(packet.packet_id, reasons))
         });

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::core::archive::Record;
 use crate::core::hub::ConnectionId;
 use crate::core::message::QoS;
 use crate::core::packet::{Outgoing, Version, reason};
@@ -44,7 +45,14 @@ pub(crate) struct Inbox {
     pending: VecDeque<Pending>,
     /// QoS 2: what was taken in and not released by PUBREL, and over which connection it came
     /// last. Part of the session (§4.1).
-    received: BTreeMap<u16, ConnectionId>,
+    received: BTreeMap<u16, Received>,
+}
+
+#[derive(Debug)]
+struct Received {
+    connection: ConnectionId,
+    /// Where it is stored, `None` if it is not.
+    record: Option<Record>,
 }
 
 #[derive(Debug)]
@@ -110,7 +118,7 @@ impl Inbox {
         if let Some(last) = self.received.get_mut(&packet_id)
             && qos == QoS::ExactlyOnce
         {
-            *last = connection;
+            last.connection = connection;
             self.push(packet_id, qos, Some(reason::SUCCESS));
             self.flush(control);
             return Ok(Arrival::Again);
@@ -123,9 +131,39 @@ impl Inbox {
         }
         self.push(packet_id, qos, None);
         if qos == QoS::ExactlyOnce {
-            self.received.insert(packet_id, connection);
+            let record = None;
+            self.received
+                .insert(packet_id, Received { connection, record });
         }
         Ok(Arrival::New)
+    }
+
+    /// Takes note of where it is stored that a publish at QoS 2 was taken in.
+    pub(crate) fn keep(&mut self, packet_id: u16, record: Record) {
+        if let Some(own) = self.received.get_mut(&packet_id) {
+            own.record = Some(record);
+        }
+    }
+
+    /// Takes up a publish at QoS 2 that was taken in before a restart.
+    pub(crate) fn restore(&mut self, packet_id: u16, record: Record) {
+        let received = Received {
+            // No connection has this number: it counts against none.
+            connection: ConnectionId(0),
+            record: Some(record),
+        };
+        self.received.insert(packet_id, received);
+    }
+
+    /// Returns the publishes at QoS 2 that are not released, and where that is stored.
+    pub(crate) fn received(&self) -> impl Iterator<Item = (u16, Option<&Record>)> {
+        let received = self.received.iter();
+        received.map(|(packet_id, own)| (*packet_id, own.record.as_ref()))
+    }
+
+    /// Forgets a publish at QoS 2 that gets no answer: sent again, it is another message.
+    pub(crate) fn forget(&mut self, packet_id: u16) {
+        self.received.remove(&packet_id);
     }
 
     /// Gives a publish its reason code; what can leave now goes to `control`.
@@ -194,7 +232,10 @@ impl Inbox {
         if version != Version::V5 {
             return false;
         }
-        let received = self.received.values().filter(|own| **own == connection);
+        let received = self
+            .received
+            .values()
+            .filter(|own| own.connection == connection);
         at_least_once + received.count() >= usize::from(RECEIVE_MAXIMUM)
     }
 }

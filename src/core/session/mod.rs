@@ -6,6 +6,7 @@
 pub(crate) mod aliases;
 mod control;
 pub(crate) mod inbox;
+pub(crate) mod keeping;
 pub(crate) mod outbox;
 pub(crate) mod rivalry;
 mod window;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::access::{Grants, Hearing};
+use crate::core::archive::Record;
 use crate::core::bridge::Publisher;
 use crate::core::hub::ConnectionId;
 use crate::core::message::Message;
@@ -69,6 +71,10 @@ pub(crate) struct Session {
     pub(crate) rivalry: Rivalry,
     /// The connection, or since when there is none.
     pub(crate) link: Link,
+    /// Its place in the store, `None` if it does not outlive the process.
+    pub(crate) record: Option<Record>,
+    /// The latest packet identifier that is stored.
+    pub(crate) stored_id: u16,
 }
 
 /// A valid will.

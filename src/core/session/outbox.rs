@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::access::Grants;
+use crate::core::archive::Record;
 use crate::core::hub::Limits;
 use crate::core::memory::{Charge, ENTRY};
 use crate::core::message::{Message, Properties, QoS};
 use crate::core::packet::{Delivery, Outgoing, Version, reason};
 use crate::core::retained::{Cursor, Retained};
+use crate::core::store::Key;
 use crate::core::topic::{Topic, TopicFilter};
 
 use super::window::{Again, Window};
@@ -38,6 +40,19 @@ pub(crate) struct Outbound {
     pub(crate) expires: Option<Instant>,
     /// Its place in a queue.
     pub(crate) _charge: Charge,
+    /// Where it is stored, `None` if it is not.
+    pub(crate) kept: Option<Arc<Kept>>,
+}
+
+/// A delivery that is stored.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Its place in the store.
+    pub(crate) record: Record,
+    /// Its packet identifier, which it has from then on: whether it was sent is not stored.
+    pub(crate) packet_id: u16,
+    /// It may have been sent before a restart.
+    pub(crate) dup: bool,
 }
 
 /// What the connection allows.
@@ -64,14 +79,14 @@ struct Replay {
 /// One client's deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: VecDeque<Outbound>,
+    pub(super) queue: VecDeque<Outbound>,
     /// Bytes of the queue.
     bytes: usize,
     /// How many of the queue are at QoS 0.
     at_most_once: usize,
     /// How many of the queue can expire.
     expiring: usize,
-    window: Window,
+    pub(super) window: Window,
     replays: VecDeque<Replay>,
     /// How many of [`STEPS`] were taken since the last rest.
     steps: usize,
@@ -97,11 +112,13 @@ struct Drops {
 
 impl Outbox {
     /// Appends a message, making room for it where needed.
-    pub(crate) fn push(&mut self, item: Outbound, limits: &Limits, now: Instant) {
+    ///
+    /// Returns whether it is in the queue.
+    pub(crate) fn push(&mut self, item: Outbound, limits: &Limits, now: Instant) -> bool {
         let bytes = item.message.bytes();
         if bytes > limits.queue_bytes {
             self.drops.count += 1;
-            return;
+            return false;
         }
         let is_full = |own: &Self| {
             own.queue.len() >= limits.queue_messages
@@ -113,11 +130,12 @@ impl Outbox {
         while is_full(self) {
             self.drops.count += 1;
             let Some(victim) = self.victim(item.qos) else {
-                return;
+                return false;
             };
             self.remove(victim);
         }
         self.append(item);
+        true
     }
 
     /// Gives up messages, the oldest first, as long as that is needed, but no more than half of
@@ -240,8 +258,14 @@ impl Outbox {
         self.window.acknowledge(packet_id);
     }
 
-    /// Takes in a PUBREC. Returns the PUBREL to send, if any.
-    pub(crate) fn receive(&mut self, packet_id: u16, code: u8, now: Instant) -> Option<Outgoing> {
+    /// Takes in a PUBREC. Returns the PUBREL to send, if any, and where the message is stored if
+    /// it is: then it has to be stored first that it was received.
+    pub(crate) fn receive(
+        &mut self,
+        packet_id: u16,
+        code: u8,
+        now: Instant,
+    ) -> Option<(Outgoing, Option<Key>)> {
         self.window.receive(packet_id, code, now)
     }
 
@@ -307,7 +331,7 @@ impl Outbox {
         (self.queue.len(), self.window.len())
     }
 
-    fn append(&mut self, item: Outbound) {
+    pub(super) fn append(&mut self, item: Outbound) {
         self.bytes += item.message.bytes();
         self.at_most_once += usize::from(item.qos == QoS::AtMostOnce);
         self.expiring += usize::from(item.expires.is_some());
@@ -322,7 +346,7 @@ impl Outbox {
         (qos > QoS::AtMostOnce && !self.queue.is_empty()).then_some(0)
     }
 
-    fn remove(&mut self, index: usize) -> Option<Outbound> {
+    pub(super) fn remove(&mut self, index: usize) -> Option<Outbound> {
         let item = self.queue.remove(index)?;
         self.bytes -= item.message.bytes();
         self.at_most_once -= usize::from(item.qos == QoS::AtMostOnce);
@@ -372,6 +396,7 @@ impl Outbox {
             ids: replay.id.into_iter().collect(),
             expires,
             _charge: Charge::default(),
+            kept: None,
         })
     }
 
@@ -380,9 +405,12 @@ impl Outbox {
             let delivery = delivery(item, 0, false, terms.version, now);
             return self.unless_too_large(delivery, terms);
         }
-        let packet_id = self.window.free_id()?;
+        let (packet_id, dup) = match &item.kept {
+            Some(kept) => (kept.packet_id, kept.dup),
+            None => (self.free_id()?, false),
+        };
         let kept = item.clone();
-        let delivery = delivery(item, packet_id, false, terms.version, now);
+        let delivery = delivery(item, packet_id, dup, terms.version, now);
         let packet = self.unless_too_large(delivery, terms)?;
         self.window.push(packet_id, kept, now);
         Some(packet)

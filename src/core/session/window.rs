@@ -6,12 +6,14 @@
 //! counting against the client's Receive Maximum, which is never exceeded (MQTT 5 §4.9).
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::message::QoS;
 use crate::core::packet::{Outgoing, reason};
+use crate::core::store::Key;
 
-use super::outbox::{Outbound, Terms};
+use super::outbox::{Kept, Outbound, Terms};
 
 /// Most deliveries of one connection that may be given up: bounds what is remembered of them.
 const MOST_GIVEN_UP: usize = 1024;
@@ -40,8 +42,17 @@ struct InFlight {
 enum Stage {
     /// PUBLISH was sent; PUBACK or PUBREC has to come.
     Published(Outbound),
-    /// PUBREL was sent; PUBCOMP has to come.
-    Released,
+    /// PUBREC came, and PUBCOMP has to.
+    Released(Release),
+}
+
+/// An exchange whose message the client has.
+#[derive(Debug)]
+pub(super) struct Release {
+    /// Where it is stored, `None` if it is not.
+    pub(super) kept: Option<Arc<Kept>>,
+    /// PUBREL has to wait: the store may still have the message, and would send it again.
+    waits: bool,
 }
 
 /// What is to be sent again to a client that came back.
@@ -50,6 +61,13 @@ pub(super) enum Again<'w> {
     Publish(u16, &'w Outbound),
     /// A PUBREL for this packet identifier.
     Release(u16),
+}
+
+impl Release {
+    fn is(&self, id: u64) -> bool {
+        let kept = self.kept.as_ref();
+        kept.is_some_and(|kept| kept.record.key().id == id)
+    }
 }
 
 impl Window {
@@ -85,7 +103,8 @@ impl Window {
     pub(super) fn next_again(&self, terms: &Terms) -> Option<Again<'_>> {
         let own = self.in_flight.get(self.sent)?;
         match &own.stage {
-            Stage::Released => Some(Again::Release(own.packet_id)),
+            Stage::Released(own) if own.waits => None,
+            Stage::Released(_) => Some(Again::Release(own.packet_id)),
             Stage::Published(item) if self.has_room(self.sent, terms) => {
                 Some(Again::Publish(own.packet_id, item))
             }
@@ -106,16 +125,66 @@ impl Window {
         self.in_flight.remove(self.sent);
     }
 
-    /// Returns an identifier that is not in use. There is one: the window is smaller than 65,535.
-    pub(super) fn free_id(&self) -> Option<u16> {
+    /// Returns an identifier that is not in use, neither here nor by what waits. There is one: the
+    /// window is smaller than 65,535.
+    pub(super) fn free_id(&self, is_reserved: impl Fn(u16) -> bool) -> Option<u16> {
         let candidates = (0..=u16::MAX).map(|step| self.last_id.wrapping_add(step).wrapping_add(1));
         let mut usable = candidates.filter(|id| *id != 0 && !self.given_up.contains(id));
-        usable.find(|id| self.in_flight.iter().all(|own| own.packet_id != *id))
+        usable.find(|id| self.in_flight.iter().all(|own| own.packet_id != *id) && !is_reserved(*id))
+    }
+
+    /// Returns the latest identifier.
+    pub(super) fn last_id(&self) -> u16 {
+        self.last_id
+    }
+
+    /// Takes note that an identifier was given to what waits.
+    pub(super) fn reserve(&mut self, packet_id: u16) {
+        self.last_id = packet_id;
+    }
+
+    /// Returns what is unfinished: packet identifier, message unless the client has it, and where
+    /// that is stored.
+    pub(super) fn unfinished(
+        &mut self,
+    ) -> impl Iterator<Item = (u16, Option<&mut Outbound>, Option<&mut Option<Arc<Kept>>>)> {
+        self.in_flight.iter_mut().map(|own| match &mut own.stage {
+            Stage::Published(item) => (own.packet_id, Some(item), None),
+            Stage::Released(release) => (own.packet_id, None, Some(&mut release.kept)),
+        })
+    }
+
+    /// Takes up an exchange that was begun before a restart, and that PUBCOMP has to end.
+    pub(super) fn restore(&mut self, packet_id: u16, kept: Arc<Kept>, now: Instant) {
+        self.in_flight.push_back(InFlight {
+            packet_id,
+            stage: Stage::Released(Release {
+                kept: Some(kept),
+                waits: false,
+            }),
+            since: now,
+        });
+    }
+
+    /// Takes note that the store has it that the client has a message. Returns the PUBREL that
+    /// waited for that, unless it is still to be sent again with all else.
+    pub(super) fn confirm(&mut self, id: u64) -> Option<Outgoing> {
+        let mut all = self.in_flight.iter_mut().enumerate();
+        let (index, packet_id) = all.find_map(|(index, own)| match &mut own.stage {
+            Stage::Released(release) if release.is(id) => {
+                release.waits = false;
+                Some((index, own.packet_id))
+            }
+            Stage::Released(_) | Stage::Published(_) => None,
+        })?;
+        (index < self.sent).then_some(Outgoing::PubRel(packet_id, reason::SUCCESS))
     }
 
     /// Adds what was sent for the first time.
     pub(super) fn push(&mut self, packet_id: u16, item: Outbound, now: Instant) {
-        self.last_id = packet_id;
+        if item.kept.is_none() {
+            self.last_id = packet_id;
+        }
         self.in_flight.push_back(InFlight {
             packet_id,
             stage: Stage::Published(item),
@@ -130,7 +199,7 @@ impl Window {
         self.in_flight.retain(|own| {
             let keep = match &own.stage {
                 Stage::Published(item) => may_be_sent(item),
-                Stage::Released => true,
+                Stage::Released(_) => true,
             };
             self.sent -= usize::from(!keep && index < sent);
             index += 1;
@@ -149,11 +218,17 @@ impl Window {
         }
     }
 
-    /// Takes in a PUBREC. Returns the PUBREL to send, if any.
-    pub(super) fn receive(&mut self, packet_id: u16, code: u8, now: Instant) -> Option<Outgoing> {
+    /// Takes in a PUBREC. Returns the PUBREL to send, if any, and where the message is stored if
+    /// it is: then it has to be stored first that it was received.
+    pub(super) fn receive(
+        &mut self,
+        packet_id: u16,
+        code: u8,
+        now: Instant,
+    ) -> Option<(Outgoing, Option<Key>)> {
         let index = self.find(packet_id, |stage| match stage {
             Stage::Published(item) => item.qos == QoS::ExactlyOnce,
-            Stage::Released => true,
+            Stage::Released(_) => true,
         });
         let Some(index) = index else {
             // The client may be stuck with an exchange that this session knows nothing of.
@@ -161,23 +236,29 @@ impl Window {
             if !unknown {
                 self.given_up.remove(&packet_id);
             }
-            return unknown.then_some(Outgoing::PubRel(packet_id, reason::PACKET_ID_NOT_FOUND));
+            let packet = Outgoing::PubRel(packet_id, reason::PACKET_ID_NOT_FOUND);
+            return unknown.then_some((packet, None));
         };
         if code >= reason::UNSPECIFIED {
             self.finish(index);
             return None;
         }
-        if let Some(own) = self.in_flight.get_mut(index) {
-            own.stage = Stage::Released;
-            own.since = now;
+        let own = self.in_flight.get_mut(index)?;
+        own.since = now;
+        let mut key = None;
+        if let Stage::Published(item) = &mut own.stage {
+            let kept = item.kept.take();
+            key = kept.as_ref().map(|kept| kept.record.key());
+            let waits = key.is_some();
+            own.stage = Stage::Released(Release { kept, waits });
         }
-        Some(Outgoing::PubRel(packet_id, reason::SUCCESS))
+        Some((Outgoing::PubRel(packet_id, reason::SUCCESS), key))
     }
 
     /// Takes in a PUBCOMP.
     pub(super) fn complete(&mut self, packet_id: u16) {
         self.given_up.remove(&packet_id);
-        if let Some(index) = self.find(packet_id, |stage| matches!(stage, Stage::Released)) {
+        if let Some(index) = self.find(packet_id, |stage| matches!(stage, Stage::Released(_))) {
             self.finish(index);
         }
     }

@@ -141,6 +141,26 @@ impl Subscriptions {
         removed
     }
 
+    /// Returns a session's subscription to a filter.
+    pub(crate) fn held(&mut self, filter: &Filter, session: SessionId) -> Option<Subscription> {
+        let mut found = None;
+        self.tree.edit(&filter.filter, |place| {
+            let Some(holders) = place else { return };
+            let members = match &filter.group {
+                None => Some(&holders.members),
+                Some(name) => {
+                    let mut groups = holders.groups.iter();
+                    groups.find(|own| own.name == *name).map(|own| &own.members)
+                }
+            };
+            let mut members = members.into_iter().flatten();
+            found = members
+                .find(|(id, _)| *id == session)
+                .map(|(_, held)| *held);
+        });
+        found
+    }
+
     /// Calls `found` with each subscription that the topic reaches, and whether it is a shared one:
     /// of a group, one member's.
     ///

@@ -243,6 +243,7 @@ impl Gateway {
     /// Tells the bridge if the time has become known, or is not known any more.
     pub(crate) fn look_at_clock(&mut self, now: Instant) {
         let time = self.clock.now();
+        self.hub.set_clock(time.map(|time| time.as_secs()), now);
         if let (Some(time), Some(since)) = (time, self.roots_since) {
             self.roots_since = None;
             if are_old_roots(since, time.as_secs()) {
@@ -318,6 +319,9 @@ impl Gateway {
         let all: Vec<_> = self.lines.keys().copied().collect();
         for id in all {
             self.hub.close(id, ended, now);
+        }
+        if ended == Ended::Stopping {
+            self.hub.save();
         }
     }
 

@@ -90,7 +90,8 @@ pub(crate) async fn run(
     let settled = Settled::of(&config);
     let logins = Logins::new(&config.broker, config.users);
     let trust = TrustWatch::new(workers.trusting(), &trust);
-    let (storing, stored) = storing::open(config.store.as_ref(), &mut hub, &mut bridge)?;
+    let stored = (&mut hub, &mut bridge);
+    let (storing, stored) = storing::open(config.store.as_ref(), stored, (&logins, &clock))?;
     let gateway = Gateway::new(hub, bridge, workers, storing, clock);
     let shared = Rc::new(Shared::new(gateway, logins, &config.broker));
     shared.set_stop_timeout(config.stop_timeout);

@@ -6,16 +6,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use log::info;
+use log::{info, warn};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::RunError;
 use crate::config::StoreSettings;
 use crate::core::bridge::{Bridge, Event};
-use crate::core::hub::Hub;
+use crate::core::hub::{Hub, Restored};
 use crate::core::status::Store as Status;
 use crate::core::store::{Change, Key, Kind};
-use crate::io::clock;
+use crate::io::broker::login::Logins;
+use crate::io::clock::{self, Wall};
 use crate::io::store::{Done, Keeper, OnDone, Store, Stored};
 
 /// Who waits for a batch.
@@ -31,8 +32,8 @@ pub(crate) enum Token {
 /// comes what the store has done.
 pub(super) fn open(
     settings: Option<&StoreSettings>,
-    hub: &mut Hub,
-    bridge: &mut Bridge,
+    (hub, bridge): (&mut Hub, &mut Bridge),
+    (logins, clock): (&Logins, &Wall),
 ) -> Result<(Storing, UnboundedReceiver<Done>), RunError> {
     let (sender, stored) = mpsc::unbounded_channel();
     let done: OnDone = Arc::new(move |done| {
@@ -45,16 +46,65 @@ pub(super) fn open(
     let keeper = Keeper::open(&settings.directory, settings.max_bytes);
     let mut keeper = keeper.map_err(RunError::Store)?;
     let now = clock::now();
+    if settings.sessions {
+        hub.open_store(settings.interval);
+    }
+    hub.set_clock(clock.now().map(|time| time.as_secs()), now);
+    let owner = |user: Option<&str>| logins.rules(user);
+    let mut restoring = hub.restoring(&owner, now);
     keeper.restore(|key, value| match key.kind {
-        Kind::Session | Kind::Delivery | Kind::Retained => hub.restore(key, value, now),
+        Kind::Session | Kind::Delivery | Kind::Retained if !settings.sessions => {}
+        Kind::Session | Kind::Delivery | Kind::Retained => restoring.add(key, &value),
         Kind::Counters | Kind::Message => bridge.restore(key, value, now),
     });
+    tell(&restoring.finish());
     let (values, bytes) = (keeper.status().values, keeper.status().live);
     let directory = settings.directory.display();
     info!("store `{directory}`: {values} values, {bytes} bytes");
     let store = Store::start(keeper, settings.commit_window, Arc::clone(&done));
     let store = store.map_err(RunError::System)?;
     Ok((Storing::new(Some(store), done), stored))
+}
+
+/// Says what came back, and what did not.
+fn tell(restored: &Restored) {
+    if *restored == Restored::default() {
+        return;
+    }
+    let Restored {
+        sessions,
+        deliveries,
+        retained,
+        expired,
+        ..
+    } = restored;
+    info!(
+        "from the store: {sessions} sessions with {deliveries} messages, {retained} retained \
+         messages; expired meanwhile: {expired}"
+    );
+    let lost = [
+        (
+            restored.damaged,
+            "values of the store can not be read and are left there; update this program if a newer one has written them",
+        ),
+        (
+            restored.disowned,
+            "sessions in the store are of users that there are no more, and are deleted",
+        ),
+        (
+            restored.orphans,
+            "messages in the store belong to no session, and are deleted",
+        ),
+        (
+            restored.surplus,
+            "retained messages in the store find no room, and are deleted; raise [broker] retained",
+        ),
+    ];
+    for (count, what) in lost {
+        if count > 0 {
+            warn!("{count} {what}");
+        }
+    }
 }
 
 /// What is to be handed on.

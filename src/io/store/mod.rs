@@ -6,6 +6,7 @@
 
 mod files;
 mod keeper;
+mod mounts;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use crate::core::store::{Change, Key};
 use crate::io::clock;
 
 pub(crate) use keeper::Keeper;
+pub(crate) use mounts::is_in_memory;
 
 /// Bytes that may wait for the disk; beyond them batches are refused.
 const WAITING: usize = 1 << 20;

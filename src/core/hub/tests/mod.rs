@@ -8,6 +8,7 @@ mod quirks;
 mod quota;
 mod random;
 mod review;
+mod storing;
 mod subscribing;
 mod traps;
 
@@ -20,6 +21,7 @@ use crate::core::access::{Hearing, Rules};
 use crate::core::message::{Properties, QoS};
 use crate::core::packet::{Disconnect, Publish, RetainHandling, Subscribe, SubscribeOptions};
 use crate::core::packet::{Unsubscribe, Will};
+use crate::core::store::Change;
 use crate::core::topic::Topic;
 
 /// A hub with clients, and a shell that does what the hub says.
@@ -32,6 +34,8 @@ struct Scenario {
     closed: BTreeSet<ConnectionId>,
     offers: Vec<Offer>,
     reports: Vec<Report>,
+    /// What is to be stored, the oldest first, and the token that waits for it.
+    batches: VecDeque<(Vec<Change>, Option<usize>)>,
     /// Whether publishes are acknowledged as soon as they are offered.
     acknowledges: bool,
 }
@@ -55,6 +59,7 @@ impl Scenario {
             closed: BTreeSet::new(),
             offers: Vec::new(),
             reports: Vec::new(),
+            batches: VecDeque::new(),
             acknowledges: true,
         }
     }
@@ -117,7 +122,7 @@ impl Scenario {
                     }
                     self.offers.push(offer);
                 }
-                Effect::Store { changes, .. } => panic!("nothing is to be stored: {changes:?}"),
+                Effect::Store { changes, token } => self.batches.push_back((changes, token)),
                 Effect::Report(report) => self.reports.push(report),
             }
         }

@@ -119,6 +119,15 @@ impl Logins {
         }
     }
 
+    /// Returns what a user may do, or clients without one; `None` if there is no such user.
+    pub(crate) fn rules(&self, user: Option<&str>) -> Option<Arc<Rules>> {
+        match user {
+            Some(user) => self.users.get(user).map(|user| Arc::clone(&user.rules)),
+            None if self.anonymous == Anonymous::No => None,
+            None => Some(Arc::clone(&self.anonymous_rules)),
+        }
+    }
+
     /// Returns whether somebody from the network could connect.
     pub(crate) fn lets_network_in(&self) -> bool {
         self.anonymous.lets_network_in(self.users.len())

@@ -286,6 +286,7 @@ impl World {
                 Some(ticket) if self.eager => self.hub.acknowledge(ticket, reason::SUCCESS),
                 ticket => self.tickets.extend(ticket),
             },
+            Effect::Store { .. } => panic!("nothing is to be stored without a store"),
             Effect::Report(_) => {}
         }
     }
