@@ -129,6 +129,12 @@ def protocols(lab):
         ("ALPN that is not ours", "-alpn h2"),
         ("no tickets", "-no_ticket"),
         ("a client certificate is welcome", "-verify 1"),
+        ("100 tickets", f"{TLS13} -num_tickets 100"),
+        ("records padded to their limit", f"{TLS13} -record_padding 16384"),
+        ("records of 512 bytes, TLS 1.2", f"{TLS12} -max_send_frag 512"),
+        ("records of 512 bytes, TLS 1.3", f"{TLS13} -max_send_frag 512"),
+        ("compression is welcome", f"{TLS12} -comp"),
+        ("the server's order of suites", f"{TLS12} -serverpref"),
     ]:
         yield name, "rsa2048", [], options, FINE
     required = "tls.client_certificate - the server requires one"
