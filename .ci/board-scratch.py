@@ -555,6 +555,11 @@ def hotplug(board, password):
     check("the jail lets it be written", board.told("mount_rw"), [f"/var/run/{NAME}/daemon", f"/etc/{NAME}/store"])
     board.wait_said(r"store `.*/store`: 0 values")
     check("by the daemon alone", facts_of(board, f"etc/{NAME}/store"), (1886, 1886, 0o700))
+    for path in (f"etc/{NAME}/store", f"etc/{NAME}/store/log"):
+        os.chown(board.root / path, 0, 0)
+    board.sh(f"/etc/init.d/{NAME} start")
+    check("also one that root restored", [facts_of(board, path) for path in (f"etc/{NAME}/store", f"etc/{NAME}/store/log")],
+          [(1886, 1886, 0o700)] * 2)
     board.sh(f"/etc/init.d/{NAME} stop")
     board.write(file, good, 0o640)
     shutil.rmtree(board.root / f"etc/{NAME}/store")
