@@ -2,7 +2,9 @@
 
 #![expect(
     clippy::disallowed_methods,
+    clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::unwrap_used,
     reason = "a test of the whole reads the real clock, and what is not as expected has to fail"
 )]
 
@@ -14,13 +16,17 @@ mod gateway;
 mod https;
 #[path = "support/mqtt.rs"]
 mod mqtt;
+#[path = "support/temp_dir.rs"]
+mod temp_dir;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use certificates::Authority;
 use gateway::{Gateway, pair, told};
-use https::{Script, Step, response};
-use mqtt::publish;
+use https::{Script, Server, Step, response};
+use mqtt::{Broker, Client, ack, publish};
+use temp_dir::TempDir;
 
 /// A route for `get/…` and one for `post/…`; retries come within a tenth of a second.
 const ROUTES: &str = r#"
@@ -129,4 +135,118 @@ fn a_refused_certificate_is_told_once_and_then_the_endpoint_is_paused() {
         assert!(next.starts_with(expected), "{next}");
     }
     assert_eq!(gateway.server.counts().connections, 1);
+}
+
+/// A bridge.toml with one stored route to this port, where retries come soon.
+fn storing(folder: &TempDir, root: &std::path::Path, port: u16, lines: &str) -> String {
+    format!(
+        "[store]\ndirectory = \"{}\"\n[endpoint.api]\nurl = \"https://localhost:{port}\"\n\
+         address = \"127.0.0.1\"\nroots = [\"{}\"]\nretry = {{ first = \"50ms\" }}\n\
+         [[route]]\ntopic = \"keep/{{x}}\"\nendpoint = \"api\"\nmethod = \"POST\"\n\
+         path = \"/{{x}}\"\ndelivery = \"stored\"\nreply = \"replies/{{x}}/{{outcome}}\"\n{lines}\n",
+        folder.path().join("store").display(),
+        root.display()
+    )
+}
+
+#[test]
+fn what_was_acknowledged_arrives_after_a_restart_with_one_key_and_in_order() {
+    let folder = TempDir::new();
+    let authority = Authority::new("stored");
+    let root = authority.root_file();
+    // A port where nobody listens any more.
+    let gone = Server::start(&authority.good(&["localhost"]), Script::echo());
+    let port = gone.port();
+    drop(gone);
+    let broker = Broker::with(&storing(&folder, root.path(), port, ""));
+    let mut node = Client::connect(broker.address, "kitchen");
+    for id in 1..=3 {
+        node.send(&publish(format!("keep/{id}"), "21.5", 1, id));
+        node.expect(&ack(0x40, id));
+    }
+    drop(node);
+    drop(broker);
+    let server = Server::start(&authority.good(&["localhost"]), Script::echo());
+    let broker = Broker::with(&storing(&folder, root.path(), server.port(), ""));
+    server.wait(|counts| counts.answered >= 3);
+    let lines: Vec<String> = server
+        .received()
+        .iter()
+        .map(|it| it.line().to_owned())
+        .collect();
+    assert_eq!(lines, ["POST /1", "POST /2", "POST /3"]);
+    let keys: std::collections::HashSet<_> = server.received().iter().map(key).collect();
+    assert_eq!(keys.len(), 3, "each has its own");
+    // Nothing is sent twice by the next start.
+    drop(broker);
+    let broker = Broker::with(&storing(&folder, root.path(), server.port(), ""));
+    let mut node = Client::connect(broker.address, "kitchen");
+    node.subscribe("replies/#", 0);
+    node.send(&publish("keep/4", "x", 0, 0));
+    let queued = told(&mut node);
+    assert_eq!(queued.0, "replies/4/queued");
+    assert_eq!(told(&mut node).0, "replies/4/ok");
+    assert_eq!(server.counts().requests, 4);
+    assert!(key(&server.last()).ends_with(&queued.1), "{queued:?}");
+}
+
+fn key(request: &https::Received) -> String {
+    let head = request.head.to_lowercase();
+    let mut lines = head.lines();
+    let line = lines.find(|line| line.starts_with("idempotency-key: "));
+    line.expect("a key").to_owned()
+}
+
+#[test]
+fn a_stored_message_is_sent_until_the_server_takes_it() {
+    let folder = TempDir::new();
+    let authority = Authority::new("stored");
+    let root = authority.root_file();
+    let answers = vec![
+        status("500 x", &[]),
+        status("503 x", &[]),
+        status("429 x", &[]),
+    ];
+    let answers = [answers, vec![status("502 x", &[]), status("200 OK", &[])]].concat();
+    let server = Server::start(&authority.good(&["localhost"]), in_turn(answers));
+    let broker = Broker::with(&storing(&folder, root.path(), server.port(), ""));
+    let mut node = Client::connect(broker.address, "kitchen");
+    node.subscribe("replies/#", 0);
+    node.send(&publish("keep/1", "x", 1, 1));
+    node.expect(&ack(0x40, 1));
+    assert_eq!(told(&mut node), pair("replies/1/ok", "true"));
+    let keys: Vec<_> = server.received().iter().map(key).collect();
+    assert_eq!(keys, vec![keys[0].clone(); 5]);
+}
+
+#[test]
+fn a_full_route_leaves_a_publish_with_its_client() {
+    let folder = TempDir::new();
+    let authority = Authority::new("stored");
+    let root = authority.root_file();
+    let gone = Server::start(&authority.good(&["localhost"]), Script::echo());
+    let port = gone.port();
+    drop(gone);
+    let text = storing(&folder, root.path(), port, "max_bytes = 1024");
+    let broker = Broker::with(&text);
+    let mut node = Client::connect(broker.address, "kitchen");
+    node.subscribe("replies/#", 0);
+    node.send(&publish("keep/1", "x".repeat(600), 1, 1));
+    node.expect(&ack(0x40, 1));
+    node.send(&publish("keep/2", "x".repeat(600), 1, 2));
+    let refused = told(&mut node);
+    assert_eq!(refused.0, "replies/2/error");
+    assert!(
+        refused
+            .1
+            .starts_with("bridge.storage - the route's 1024 bytes"),
+        "{refused:?}"
+    );
+    let asked = Instant::now();
+    node.expect_late_end();
+    assert!(
+        asked.elapsed() >= Duration::from_secs(5),
+        "it may read why: {:?}",
+        asked.elapsed()
+    );
 }

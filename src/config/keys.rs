@@ -34,7 +34,6 @@ const NOT_BUILT: &[(&str, &str)] = &[
     ("", "log"),
     ("broker", "persistence"),
     ("defaults", "delivery"),
-    ("route", "delivery"),
     ("route", "retry"),
     ("route", "rate"),
 ];
@@ -185,7 +184,7 @@ keys! {
     "route" {
         "topic" "topic" "required" "topic with captures: `{name}` is one level, `{name+}` the rest";
         "endpoint" "text" "required" "name of the `[endpoint.<name>]` to ask";
-        "reply" "topic template" "required" "where the reply goes; `{outcome}` becomes `ok`, `error` or `part`";
+        "reply" "topic template" "required" "where the reply goes; `{outcome}` becomes `ok`, `error`, `part` or `queued`";
         "name" "text" "the topic" "name of the route in logs";
         "method" "`GET`, `HEAD`, `POST`, `PUT`, `PATCH` or `DELETE`" "\"GET\"" "the HTTP method";
         "path" "template" "\"/\"" "path of the request, behind the path of the endpoint's url";
@@ -203,6 +202,11 @@ keys! {
         "timeout" "duration" "the endpoint's" "one attempt, and each of its phases, at most";
         "deadline" "duration" "the endpoint's" "from the node's publish to its reply at most";
         "max_response" "size" "the endpoint's" "largest response body";
+        "delivery" "`direct` or `stored`" "\"direct\"" "whether messages are kept in memory until their deadline, or in the store until they arrive";
+        "max_bytes" "size" "1 MiB" "stored: bytes of the store that this route's messages may take";
+        "max_age" "duration" "7 days" "stored: how old messages may become; then they are answered `bridge.expired`";
+        "on_full" "`refuse` or `drop_oldest`" "`refuse`" "stored: what becomes of one more when the bytes are taken: it is left with the node, or the oldest make room";
+        "ack_reply" "true or false" "true at QoS 0" "stored: whether a reply with the outcome `queued` tells that a message is stored";
     }
     "route.form" {
         "template" "template" "required" "text of the reply with `{outcome}`, `{code}`, `{status}`, `{detail}`, `{body}` and the request's values";

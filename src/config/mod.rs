@@ -21,6 +21,7 @@ mod show;
 mod source;
 mod stamp;
 mod store;
+mod stored;
 mod trust;
 mod url;
 mod users;
@@ -306,7 +307,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
     let secrets = secrets::Secrets::read(top, &directory, environment);
     let defaults = endpoints::Defaults::read(top, &directory);
     let destinations = endpoints::read_endpoints(top, &directory, &defaults);
-    let parts = routes::Parts::new(&defaults, &destinations, &secrets);
+    let parts = routes::Parts::new(&defaults, &destinations, &secrets, top.has("store"));
     let candidates = routes::read_routes(top, &parts);
     let mut users = users::Users::default();
     users.read(top);

@@ -44,6 +44,8 @@ pub(super) struct Parts<'a> {
     pub(super) defaults: &'a Defaults,
     pub(super) destinations: &'a [Destination],
     pub(super) secrets: &'a Secrets,
+    /// Whether there is a store.
+    pub(super) has_store: bool,
     /// Templates of endpoints that were refused already, to report each once.
     refused: RefCell<HashSet<(String, String)>>,
 }
@@ -54,11 +56,13 @@ impl<'a> Parts<'a> {
         defaults: &'a Defaults,
         destinations: &'a [Destination],
         secrets: &'a Secrets,
+        has_store: bool,
     ) -> Self {
         Self {
             defaults,
             destinations,
             secrets,
+            has_store,
             refused: RefCell::default(),
         }
     }
@@ -136,6 +140,7 @@ fn read_one(
         reader.template("body", &body, place, false)
     });
     let reply = reader.reply();
+    let stored = reader.stored();
     let candidate = Candidate {
         name: name.clone(),
         topic: topic.clone(),
@@ -154,9 +159,6 @@ fn read_one(
         if destination.endpoint.captured_host {
             reader.refuse_secrets(destination, &sent, body.as_ref());
         }
-        let all_success = || StatusSet {
-            ranges: vec![(200, 299)],
-        };
         Some(Route {
             name,
             topic,
@@ -172,12 +174,20 @@ fn read_one(
             success: exchange.success.unwrap_or_else(all_success),
             reply,
             reply_qos,
+            stored,
         })
     };
     Some(Candidate {
         route: build(),
         ..candidate
     })
+}
+
+/// What counts as success where nothing is said.
+fn all_success() -> StatusSet {
+    StatusSet {
+        ranges: vec![(200, 299)],
+    }
 }
 
 /// Where and what a route sends, beside its body.

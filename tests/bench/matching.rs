@@ -160,6 +160,7 @@ fn route(number: usize) -> Route {
             expiry: None,
         },
         reply_qos: QoS::AtMostOnce,
+        stored: None,
         topic,
     }
 }

@@ -245,6 +245,21 @@ impl Client {
         }
     }
 
+    /// The same of an end that takes its time.
+    #[track_caller]
+    pub(crate) fn expect_late_end(&mut self) {
+        // Each read waits for a while.
+        for _ in 0..4 {
+            match self.stream.read(&mut [0; 64]) {
+                Ok(0) => return,
+                Ok(count) => panic!("{count} bytes before the end of the connection"),
+                Err(error) if is_end(&error) => return,
+                Err(_) => {}
+            }
+        }
+        panic!("no end of the connection");
+    }
+
     /// Ends the connection without DISCONNECT.
     pub(crate) fn vanish(self) {
         drop(self);

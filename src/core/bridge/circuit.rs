@@ -143,6 +143,14 @@ impl Circuit {
         }
     }
 
+    /// Takes note that a job which started as probe was not sent.
+    pub(super) fn give_back(&mut self, id: JobId, now: Instant) {
+        if let Some(open) = self.open.as_mut().filter(|it| it.probing == Some(id)) {
+            open.probing = None;
+            open.probe = now;
+        }
+    }
+
     /// Leaves the server alone until then, at least.
     pub(super) fn hold_until(&mut self, until: Instant) {
         self.hold = self.hold.max(Some(until));

@@ -110,8 +110,12 @@ impl Bridge {
         let place = pending.place();
         self.deadlines.insert((job.deadline, id), place.clone());
         if let Some(queue) = self.queues.get_mut(place.queue) {
-            let last = None;
-            let waiting = Box::new(Waiting { job, pending, last });
+            let waiting = Box::new(Waiting {
+                job,
+                pending,
+                last: None,
+                entry: None,
+            });
             queue.push(&place.client, place.slot, Item::Direct(waiting));
         }
         self.count(place.slot, |counters| counters.queued += 1);

@@ -123,6 +123,9 @@ pub enum Action {
     Start(Job),
     /// Acknowledge the publish with an MQTT 5 reason code.
     Acknowledge(Ticket, u8),
+    /// Leave a publish with its client: say so with reason 0x97 in MQTT 5; where there is no such
+    /// code, never acknowledge it, and close the connection a while later.
+    Refuse(Ticket),
     /// Publish a reply through the hub.
     Publish(Message),
     /// Write changes to the store. Those of one call of the bridge, and of what it causes, are one
@@ -186,6 +189,18 @@ pub enum Report {
         endpoint: String,
         /// How long it did not.
         after: Duration,
+    },
+    /// A stored message that could not be read any more.
+    Lost {
+        /// Route name.
+        route: String,
+    },
+    /// Stored messages wait for a route that is not in the configuration.
+    Orphans {
+        /// The name that it had.
+        route: String,
+        /// How many wait.
+        count: usize,
     },
     /// TLS with several servers has failed within a minute: something between them and the
     /// gateway answers in their place. Said once, until an endpoint works again.

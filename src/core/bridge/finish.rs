@@ -29,7 +29,9 @@ impl Bridge {
         let place = waiting.pending.place();
         self.count(place.slot, |counters| counters.in_flight -= 1);
         self.observe(&waiting, &outcome, now, actions);
-        if let Some(until) = self.next_attempt(&waiting, &outcome, now) {
+        if let Some(entry) = waiting.entry {
+            self.finish_stored(&waiting, entry, &outcome, now, actions);
+        } else if let Some(until) = self.next_attempt(&waiting, &outcome, now) {
             waiting.job.attempt += 1;
             waiting.last = Some(outcome);
             let key = (waiting.job.deadline, id);
@@ -42,7 +44,7 @@ impl Bridge {
         } else {
             self.settle(&waiting.pending, &outcome, actions);
             if let Some(queue) = self.queues.get_mut(place.queue) {
-                queue.finish(&place.client, place.slot);
+                queue.finish(&place.client, place.slot, true);
             }
         }
         self.answer_paused(place.queue, now, actions);
@@ -110,6 +112,7 @@ impl Bridge {
             }
             (Change::Closed(since), _) => {
                 self.portal.leave();
+                queue.hurry();
                 actions.push(Action::Report(Report::EndpointWorks {
                     endpoint: endpoint(),
                     after: now.saturating_duration_since(since),
@@ -226,6 +229,7 @@ impl Bridge {
         }));
         self.count(pending.slot, |counters| match told.code {
             None => counters.succeeded += 1,
+            Some(Code::BridgeDropped) => counters.dropped += 1,
             Some(_) => counters.failed += 1,
         });
     }

@@ -14,16 +14,17 @@ mod portal;
 mod queue;
 mod rate;
 mod routes;
+mod shelves;
+mod stored;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
-
-use bytes::Bytes;
 
 use crate::core::memory::Meter;
 use crate::core::message::Message;
@@ -31,13 +32,13 @@ use crate::core::outcome::{Code, Failure};
 use crate::core::packet::reason;
 use crate::core::reply::Address;
 use crate::core::route::{Route, RouteTable};
-use crate::core::store::Key;
 use crate::core::template::{MessageId, Values};
 
 pub use circuit::Standing;
 pub use event::{Action, Counters, EndpointState, Event, Job, JobId, Publisher, Report, Ticket};
 use portal::Portal;
-use queue::{Queue, Waiting};
+use queue::{Entry, Item, Queue, Waiting};
+use stored::Shelf;
 
 /// The state machine.
 ///
@@ -62,6 +63,7 @@ pub struct Bridge {
     /// Deadlines of waiting jobs, with the place where each waits.
     deadlines: BTreeMap<(Instant, JobId), Place>,
     portal: Portal,
+    shelf: Shelf,
     meter: Meter,
     /// The state of a generator of random numbers, never zero.
     random: u32,
@@ -74,6 +76,22 @@ struct Slot {
     /// The position in `queues` of its endpoint's.
     queue: usize,
     counters: Counters,
+    /// The route at present; `None` if there is none of this name.
+    route: Option<Arc<Route>>,
+    /// Bytes that its messages take of the store.
+    bytes: usize,
+    /// The number of its counters in the store.
+    stored_as: Option<u64>,
+    /// Messages in the store that wait for the route to come back.
+    orphans: Vec<(Arc<str>, Entry)>,
+}
+
+impl Slot {
+    /// Returns how old messages may become, in seconds.
+    fn max_age(&self) -> Option<u64> {
+        let stored = self.route.as_ref()?.stored?;
+        Some(stored.max_age.as_secs())
+    }
 }
 
 /// Where a job waits.
@@ -127,6 +145,7 @@ impl Bridge {
             running: HashMap::new(),
             deadlines: BTreeMap::new(),
             portal: Portal::default(),
+            shelf: Shelf::default(),
             meter: Meter::default(),
             random: boot | 1,
         };
@@ -141,13 +160,11 @@ impl Bridge {
         self
     }
 
-    /// Takes in a value that an earlier process has stored: before any event, in the order of keys.
-    pub fn restore(&mut self, _key: Key, _value: Bytes, _now: Instant) {}
-
     /// Takes in an event and appends what is to be done to `actions`.
     ///
     /// A message of a direct route, or of none, is acknowledged at once: nothing of it is stored,
-    /// and the acknowledgement does not wait for the response.
+    /// and the acknowledgement does not wait for the response. One of a stored route is
+    /// acknowledged when it is on the disk.
     pub fn handle(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         match event {
             Event::Message {
@@ -156,28 +173,37 @@ impl Bridge {
                 ticket,
                 unix_time,
             } => {
+                let found = self.routes.first_match(message.topic.as_str());
+                let found = found.map(|(at, route)| (at, Arc::clone(route)));
+                let stored = found.as_ref().and_then(|(_, route)| route.stored);
+                let from = (message, publisher, unix_time);
+                if let (Some((at, route)), Some(stored)) = (&found, stored)
+                    && let Some(slot) = self.slot_of.get(*at).copied()
+                {
+                    let to = (slot, Arc::clone(route), stored);
+                    return self.take_stored(to, from, ticket, now, actions);
+                }
                 actions.extend(ticket.map(|it| Action::Acknowledge(it, reason::SUCCESS)));
-                match self.routes.first_match(message.topic.as_str()) {
-                    None => self.report_near_miss(&message, &publisher, actions),
-                    Some((at, route)) => {
-                        let route = Arc::clone(route);
-                        let from = (message, publisher, unix_time);
-                        self.take(at, route, from, now, actions);
-                    }
+                match found {
+                    None => self.report_near_miss(&from.0, &from.1, actions),
+                    Some((at, route)) => self.take(at, route, from, now, actions),
                 }
             }
             Event::Finished { id, outcome } => self.finish(id, outcome, now, actions),
             Event::Clock(unset) => {
                 self.clock_unset = unset;
+                self.note_time(None, now);
                 if self.clock_unset.is_none() {
                     self.probe_now(now, actions);
                 }
             }
-            Event::Committed { .. } | Event::NotStored { .. } | Event::Loaded { .. } => {}
+            Event::Committed { token } => self.committed(token, now, actions),
+            Event::NotStored { token, why } => self.not_stored(token, &why, actions),
+            Event::Loaded { key, value } => self.loaded(key, value.as_ref(), now, actions),
             Event::ProbeNow => self.probe_now(now, actions),
             Event::Routes(routes) => self.replace_routes(routes, now, actions),
             Event::Stop => self.stop(actions),
-            Event::GiveUp => self.give_up(actions),
+            Event::GiveUp => self.give_up(now, actions),
         }
     }
 
@@ -188,7 +214,7 @@ impl Bridge {
             return deadline;
         }
         let wakes = self.queues.iter().map(Queue::wake);
-        wakes.fold(deadline, queue::sooner)
+        wakes.fold(queue::sooner(deadline, self.shelf.sweep), queue::sooner)
     }
 
     /// Answers waiting jobs whose deadline has passed, with what their last attempt came to or
@@ -207,6 +233,7 @@ impl Bridge {
         if self.clock_unset.is_some() || self.stopping {
             return;
         }
+        self.sweep(now, actions);
         for at in 0..self.queues.len() {
             let wake = self.queues.get(at).and_then(Queue::wake);
             if wake.is_some_and(|wake| wake <= now) {
@@ -217,12 +244,13 @@ impl Bridge {
 
     /// Returns whether jobs wait.
     pub fn has_waiting(&self) -> bool {
-        !self.deadlines.is_empty()
+        !self.deadlines.is_empty() || self.queues.iter().any(Queue::has_stored)
     }
 
-    /// Returns how many jobs wait or are with a worker.
+    /// Returns how many jobs wait or are with a worker, and how many messages are on their way to
+    /// the disk; not those that lie there.
     pub fn pending(&self) -> usize {
-        self.deadlines.len() + self.running.len()
+        self.deadlines.len() + self.running.len() + self.shelf.uncommitted()
     }
 
     /// Returns the routes, in file order.
@@ -275,11 +303,22 @@ impl Bridge {
             let Some(taken) = queue.start_next(now) else {
                 return;
             };
-            let queue::Item::Direct(waiting) = taken.item;
+            let waiting = match taken.item {
+                Item::Direct(waiting) => waiting,
+                Item::Stored(entry) => {
+                    let place = Place {
+                        queue: at,
+                        client: taken.client,
+                        slot: taken.slot,
+                    };
+                    self.begin(place, entry, taken.probe, now, actions);
+                    continue;
+                }
+            };
             let Waiting { job, pending, .. } = &*waiting;
             self.deadlines.remove(&(job.deadline, job.id));
             if job.deadline <= now {
-                queue.finish(&pending.publisher.client, pending.slot);
+                queue.finish(&pending.publisher.client, pending.slot, true);
                 self.settle_late(*waiting, now, actions);
                 continue;
             }
@@ -307,6 +346,7 @@ impl Bridge {
         for at in 0..self.queues.len() {
             if let Some(queue) = self.queues.get_mut(at) {
                 queue.circuit.probe_now(now);
+                queue.hurry();
             }
             self.start_waiting(at, now, actions);
         }
@@ -321,18 +361,24 @@ impl Bridge {
         }
     }
 
-    fn give_up(&mut self, actions: &mut Vec<Action>) {
+    fn give_up(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.stop(actions);
         let mut running: Vec<_> = std::mem::take(&mut self.running).into_iter().collect();
         running.sort_unstable_by_key(|(id, _)| *id);
-        for (_, waiting) in running {
-            let pending = waiting.pending;
+        for (id, waiting) in running {
+            let Waiting { pending, entry, .. } = *waiting;
             self.count(pending.slot, |counters| counters.in_flight -= 1);
+            if let Some(entry) = entry {
+                // It stays in the store, and is sent after the next start.
+                self.count(pending.slot, |counters| counters.queued += 1);
+                self.put_back(&pending.place(), entry, id, now);
+                continue;
+            }
             let detail = "no response before the gateway stopped";
             let failure = Failure::new(Code::BridgeStopping, detail);
             self.settle_failed(&pending, failure, actions);
             if let Some(queue) = self.queues.get_mut(pending.queue) {
-                queue.finish(&pending.publisher.client, pending.slot);
+                queue.finish(&pending.publisher.client, pending.slot, true);
             }
         }
     }

@@ -25,6 +25,23 @@ pub(super) struct Waiting {
     pub(super) pending: Pending,
     /// What the last attempt came to.
     pub(super) last: Option<Outcome>,
+    /// What it is in the store; `None` for a direct route.
+    pub(super) entry: Option<Entry>,
+}
+
+/// A message in the store, as far as its turn depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Its number in the store; older ones have smaller numbers.
+    pub(super) id: u64,
+    /// When it came, seconds since 1970; 0 while that is not known.
+    pub(super) at: u64,
+    /// Bytes of its value.
+    pub(super) size: u32,
+    /// Attempts in which a connection stood, since the start of the program.
+    pub(super) attempts: u16,
+    /// All attempts since then.
+    pub(super) tries: u16,
 }
 
 /// What waits in a lane.
@@ -32,18 +49,19 @@ pub(super) struct Waiting {
 pub(super) enum Item {
     /// A request of a direct route.
     Direct(Box<Waiting>),
+    /// A message of a stored route.
+    Stored(Entry),
 }
 
 impl Item {
-    fn is_stored(&self) -> bool {
-        match self {
-            Self::Direct(_) => false,
-        }
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self, Self::Stored(_))
     }
 
     fn is_job(&self, id: JobId) -> bool {
         match self {
             Self::Direct(waiting) => waiting.job.id == id,
+            Self::Stored(_) => false,
         }
     }
 }
@@ -52,6 +70,9 @@ impl Item {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) item: Item,
+    /// Whose it is, and the slot of its route.
+    pub(super) client: Arc<str>,
+    pub(super) slot: usize,
     /// Whether it finds out how the endpoint stands.
     pub(super) probe: bool,
 }
@@ -64,12 +85,14 @@ pub(super) struct Queue {
     /// Jobs of direct routes that wait or run.
     held: usize,
     running: usize,
+    /// Messages of stored routes that wait.
+    pub(super) stored: usize,
     /// Clients that hold a job.
-    clients: HashMap<Arc<str>, Client>,
+    pub(super) clients: HashMap<Arc<str>, Client>,
     /// Clients with a lane in `ready`, each once, the next one first.
     turns: VecDeque<Arc<str>>,
     /// Lanes that go on at a time, with the job that waits for it.
-    delayed: BTreeMap<(Instant, JobId), (Arc<str>, usize)>,
+    pub(super) delayed: BTreeMap<(Instant, JobId), (Arc<str>, usize)>,
     bucket: Bucket,
     /// The buckets of clients, as far as they are not full.
     allowances: HashMap<Arc<str>, Bucket>,
@@ -78,27 +101,27 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct Client {
+pub(super) struct Client {
     /// Jobs of direct routes that wait or run.
     held: usize,
     /// Lanes that hold a job.
-    lanes: Vec<Lane>,
+    pub(super) lanes: Vec<Lane>,
     /// Slots of the routes whose lane has a job to start and none running, each once, the next
     /// one first.
     ready: VecDeque<usize>,
 }
 
 #[derive(Debug)]
-struct Lane {
-    slot: usize,
+pub(super) struct Lane {
+    pub(super) slot: usize,
     running: bool,
     /// Its key in `delayed`.
-    delayed: Option<(Instant, JobId)>,
-    waiting: VecDeque<Item>,
+    pub(super) delayed: Option<(Instant, JobId)>,
+    pub(super) waiting: VecDeque<Item>,
 }
 
 impl Client {
-    fn lane(&mut self, slot: usize) -> Option<&mut Lane> {
+    pub(super) fn lane(&mut self, slot: usize) -> Option<&mut Lane> {
         self.lanes.iter_mut().find(|lane| lane.slot == slot)
     }
 }
@@ -110,6 +133,7 @@ impl Queue {
             circuit: Circuit::default(),
             held: 0,
             running: 0,
+            stored: 0,
             clients: HashMap::new(),
             turns: VecDeque::new(),
             delayed: BTreeMap::new(),
@@ -144,7 +168,9 @@ impl Queue {
 
     pub(super) fn push(&mut self, name: &Arc<str>, slot: usize, item: Item) {
         let client = self.clients.entry(Arc::clone(name)).or_default();
-        if !item.is_stored() {
+        if item.is_stored() {
+            self.stored += 1;
+        } else {
             self.held += 1;
             client.held += 1;
         }
@@ -161,7 +187,7 @@ impl Queue {
     }
 
     /// Gives a lane its turn if it has something to start.
-    fn arrange(&mut self, name: &Arc<str>, slot: usize) {
+    pub(super) fn arrange(&mut self, name: &Arc<str>, slot: usize) {
         let Some(client) = self.clients.get_mut(name) else {
             return;
         };
@@ -204,6 +230,7 @@ impl Queue {
         let item = lane.waiting.pop_front()?;
         lane.running = true;
         self.running += 1;
+        self.stored -= usize::from(item.is_stored());
         if !client.ready.is_empty() {
             self.turns.push_back(Arc::clone(&name));
         }
@@ -214,9 +241,15 @@ impl Queue {
             if self.allowances.len() >= REMEMBERED {
                 self.allowances.retain(|_, bucket| !bucket.is_full(now));
             }
-            self.allowances.entry(name).or_default().take(rate, now);
+            let bucket = self.allowances.entry(Arc::clone(&name)).or_default();
+            bucket.take(rate, now);
         }
-        Some(Taken { item, probe })
+        Some(Taken {
+            item,
+            client: name,
+            slot,
+            probe,
+        })
     }
 
     /// Finds the first turn that can be taken: its place, that of the lane, and whether it is a
@@ -252,12 +285,13 @@ impl Queue {
         None
     }
 
-    /// Takes note that the lane's running job is done.
-    pub(super) fn finish(&mut self, name: &Arc<str>, slot: usize) {
+    /// Takes note that the lane's running job is done; `direct` says of which kind it was.
+    pub(super) fn finish(&mut self, name: &Arc<str>, slot: usize, direct: bool) {
         if self.end_run(name, slot) {
-            self.held -= 1;
+            let held = usize::from(direct);
+            self.held -= held;
             if let Some(client) = self.clients.get_mut(name) {
-                client.held -= 1;
+                client.held -= held;
             }
             self.arrange(name, slot);
             self.forget(name);
@@ -273,6 +307,7 @@ impl Queue {
         (until, id): (Instant, JobId),
     ) {
         self.end_run(name, slot);
+        self.stored += usize::from(item.is_stored());
         let lane = self.clients.get_mut(name).and_then(|it| it.lane(slot));
         if let Some(lane) = lane {
             lane.waiting.push_front(item);
@@ -322,7 +357,9 @@ impl Queue {
         let lane = self.clients.get_mut(name)?.lane(slot)?;
         // Deadlines pass in order within a lane, so this is among the first.
         let at = lane.waiting.iter().position(|it| it.is_job(id))?;
-        let Item::Direct(waiting) = lane.waiting.remove(at)?;
+        let Some(Item::Direct(waiting)) = lane.waiting.remove(at) else {
+            return None;
+        };
         if let Some(key) = lane.delayed.filter(|(_, first)| *first == id) {
             lane.delayed = None;
             self.delayed.remove(&key);
@@ -337,7 +374,7 @@ impl Queue {
     }
 
     /// Forgets what holds nothing.
-    fn forget(&mut self, name: &Arc<str>) {
+    pub(super) fn forget(&mut self, name: &Arc<str>) {
         let Some(client) = self.clients.get_mut(name) else {
             return;
         };
@@ -355,8 +392,9 @@ impl Queue {
         for (name, client) in &self.clients {
             for lane in &client.lanes {
                 for item in &lane.waiting {
-                    let Item::Direct(waiting) = item;
-                    all.push((Arc::clone(name), lane.slot, waiting.job.id));
+                    if let Item::Direct(waiting) = item {
+                        all.push((Arc::clone(name), lane.slot, waiting.job.id));
+                    }
                 }
             }
         }
@@ -381,6 +419,7 @@ impl Queue {
             && self.clients.is_empty()
             && self.turns.is_empty()
             && self.delayed.is_empty()
+            && self.stored == 0
     }
 }
 

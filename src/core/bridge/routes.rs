@@ -19,6 +19,7 @@ impl Bridge {
         actions: &mut Vec<Action>,
     ) {
         self.take_over(routes);
+        self.report_orphans(actions);
         for at in 0..self.queues.len() {
             let queue = self.queues.get(at);
             if queue.is_some_and(|queue| !self.is_configured(&queue.endpoint)) {
@@ -33,21 +34,59 @@ impl Bridge {
     /// Finds or makes the queues and slots of routes.
     pub(super) fn take_over(&mut self, routes: Arc<RouteTable>) {
         self.slot_of.clear();
+        let before: Vec<usize> = self.slots.iter().map(|slot| slot.queue).collect();
+        for slot in &mut self.slots {
+            slot.route = None;
+        }
         for route in &routes.routes {
             let queue = self.queue_of(&route.endpoint);
-            let known = self.slots.iter().position(|slot| slot.name == route.name);
-            let at = known.unwrap_or(self.slots.len());
+            let at = self.slot_named(&route.name);
             self.slot_of.push(at);
-            match self.slots.get_mut(at) {
-                Some(slot) => slot.queue = queue,
-                None => self.slots.push(Slot {
-                    name: route.name.clone(),
-                    queue,
-                    counters: Counters::default(),
-                }),
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.queue = queue;
+                slot.route = Some(Arc::clone(route));
             }
         }
         self.routes = routes;
+        for (at, queue) in before.into_iter().enumerate() {
+            self.move_stored(at, queue);
+        }
+    }
+
+    /// Moves messages of a stored route to where its requests go now.
+    fn move_stored(&mut self, at: usize, before: usize) {
+        let Some(slot) = self.slots.get_mut(at) else {
+            return;
+        };
+        let mut moving = Vec::new();
+        if slot.route.is_some() {
+            moving = std::mem::take(&mut slot.orphans);
+            moving.sort_by_key(|(_, entry)| entry.id);
+        }
+        let moves = slot.route.is_none() || slot.queue != before;
+        if let Some(queue) = self.queues.get_mut(before).filter(|_| moves) {
+            moving.extend(queue.take_stored(at));
+        }
+        for (client, entry) in moving {
+            self.shelve(at, &client, entry);
+        }
+    }
+
+    /// Finds or makes the slot of a name.
+    pub(super) fn slot_named(&mut self, name: &str) -> usize {
+        let known = self.slots.iter().position(|slot| slot.name == name);
+        known.unwrap_or_else(|| {
+            self.slots.push(Slot {
+                name: name.to_owned(),
+                queue: 0,
+                counters: Counters::default(),
+                route: None,
+                bytes: 0,
+                stored_as: None,
+                orphans: Vec::new(),
+            });
+            self.slots.len() - 1
+        })
     }
 
     fn queue_of(&mut self, endpoint: &Arc<Endpoint>) -> usize {

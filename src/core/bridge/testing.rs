@@ -53,6 +53,7 @@ pub(crate) fn route(topic: &str) -> RouteBuilder {
             expiry: None,
         },
         reply_qos: QoS::AtMostOnce,
+        stored: None,
         topic,
     })
 }

@@ -267,6 +267,25 @@ impl Hub {
         }
     }
 
+    /// Leaves a publish with its client. MQTT 5 has a reason code for that (0x97, quota exceeded);
+    /// otherwise it is never acknowledged: then `true` is returned, and the connection has to be
+    /// closed some time, so that the client sends it again.
+    pub fn decline(&mut self, ticket: Ticket) -> bool {
+        let Some(session) = self.connections.get(&ticket.connection).copied() else {
+            return false;
+        };
+        let Some(own) = self.sessions.get_mut(session) else {
+            return false;
+        };
+        let version = own.connection().map(|connection| connection.version);
+        if version == Some(Version::V5) {
+            self.settle(session, ticket.packet_id, reason::QUOTA_EXCEEDED);
+            return false;
+        }
+        own.inbox.forget(ticket.packet_id);
+        version.is_some()
+    }
+
     /// Publishes a message of the gateway's own: never offered to the bridge.
     pub fn publish(&mut self, message: &Message, now: Instant) {
         let message = self.weigh(message.clone());

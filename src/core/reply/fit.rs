@@ -87,6 +87,53 @@ impl Composer<'_> {
         }
     }
 
+    /// Writes that the message is stored: its ID in plain form.
+    pub(crate) fn queued(&self) -> Option<Message> {
+        let word = Word::Queued.as_str();
+        let id = self.values.id.to_string();
+        let payload = match &self.route.reply.form {
+            Form::Plain => id.into_bytes(),
+            Form::Json => format!("{{\"queued\":true,\"id\":\"{id}\"}}").into_bytes(),
+            Form::Template(template) => {
+                let values = Values {
+                    reply: Some(ReplyValues {
+                        outcome: word,
+                        code: word,
+                        status: None,
+                        detail: &id,
+                        body: &[],
+                        selected: false,
+                        whole: &[],
+                    }),
+                    ..self.values
+                };
+                let mut out = Vec::new();
+                template.render(&values, usize::MAX, &mut out).ok()?;
+                out
+            }
+        };
+        let properties = Properties {
+            expiry_interval: None,
+            correlation_data: self.address.correlation.clone(),
+            user_properties: vec![("code".to_owned(), word.to_owned())],
+            ..Properties::default()
+        };
+        let topic = self.address.topic(Word::Queued);
+        let room = self.address.room(topic.len(), &properties);
+        let slot = Slot {
+            topic,
+            properties,
+            room,
+        };
+        let payload = prefix(&payload, slot.room).to_vec();
+        let message = self.message(slot, payload)?;
+        // What is retained is the outcome.
+        Some(Message {
+            retain: false,
+            ..message
+        })
+    }
+
     /// Writes the payload without regard to its size.
     fn write(&self, answer: &Answer<'_>, word: Word) -> Vec<u8> {
         match &self.route.reply.form {

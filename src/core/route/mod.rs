@@ -10,6 +10,7 @@ mod topic;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::core::endpoint::{Endpoint, Limits};
 use crate::core::message::QoS;
@@ -53,6 +54,42 @@ pub struct Route {
     pub reply: ReplyPlan,
     /// QoS of the reply.
     pub reply_qos: QoS,
+    /// How its messages are stored; `None` for a direct route, which keeps them in memory.
+    pub stored: Option<Stored>,
+}
+
+/// How a route's messages are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes that they may take of the store.
+    pub max_bytes: usize,
+    /// How old they may become.
+    pub max_age: Duration,
+    /// What becomes of one more when the bytes are taken.
+    pub on_full: OnFull,
+    /// Whether it is told that a message is stored; `None` for those at QoS 0, which have no other
+    /// acknowledgement.
+    pub ack_reply: Option<bool>,
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 20,
+            max_age: Duration::from_secs(7 * 86_400),
+            on_full: OnFull::Refuse,
+            ack_reply: None,
+        }
+    }
+}
+
+/// What becomes of a message for which there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is left with the client.
+    Refuse,
+    /// The oldest ones make room.
+    DropOldest,
 }
 
 impl Route {
@@ -60,7 +97,11 @@ impl Route {
     /// requests are sent again that do something each time.
     pub(crate) fn idempotency_key(&self) -> Option<&str> {
         let conduct = &self.endpoint.conduct;
-        let again = !self.method.is_idempotent() && conduct.retry.direct_attempts() > 1;
+        let changes = !matches!(self.method, Method::Get | Method::Head);
+        let again = match self.stored {
+            Some(_) => changes,
+            None => !self.method.is_idempotent() && conduct.retry.direct_attempts() > 1,
+        };
         conduct.idempotency_key.as_deref().filter(|_| again)
     }
 }

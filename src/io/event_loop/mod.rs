@@ -111,6 +111,7 @@ pub(crate) async fn run(
         shared.with(|gateway, _| gateway.mind_bundled_roots());
     }
     shared.with(Gateway::look_at_clock);
+    shared.with(Gateway::send_restored);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
     tokio::task::spawn_local(take_in(Rc::clone(&shared), stored));
     tokio::task::spawn_local(rouse(Rc::clone(&shared)));

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use log::{info, warn};
+use log::{error, info, warn};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::RunError;
@@ -46,18 +46,29 @@ pub(super) fn open(
     let keeper = Keeper::open(&settings.directory, settings.max_bytes);
     let mut keeper = keeper.map_err(RunError::Store)?;
     let now = clock::now();
+    let unix_time = clock.now().map(|time| time.as_secs());
     if settings.sessions {
         hub.open_store(settings.interval);
     }
-    hub.set_clock(clock.now().map(|time| time.as_secs()), now);
+    hub.set_clock(unix_time, now);
     let owner = |user: Option<&str>| logins.rules(user);
     let mut restoring = hub.restoring(&owner, now);
+    let mut unread = 0_usize;
     keeper.restore(|key, value| match key.kind {
         Kind::Session | Kind::Delivery | Kind::Retained if !settings.sessions => {}
         Kind::Session | Kind::Delivery | Kind::Retained => restoring.add(key, &value),
-        Kind::Counters | Kind::Message => bridge.restore(key, value, now),
+        Kind::Counters | Kind::Message => {
+            unread += usize::from(!bridge.restore(key, &value, unix_time, now));
+        }
     });
     tell(&restoring.finish());
+    if unread > 0 {
+        error!(
+            "store `{}`: {unread} values of stored routes can not be read, most likely of another \
+             version of this program; they stay there untouched",
+            settings.directory.display()
+        );
+    }
     let (values, bytes) = (keeper.status().values, keeper.status().live);
     let directory = settings.directory.display();
     info!("store `{directory}`: {values} values, {bytes} bytes");

@@ -269,15 +269,15 @@ impl Journal {
                     )
                 });
             }
+            BridgeReport::Lost { route } => {
+                self.capped((Level::Error, "lost", route), now, || lost(route));
+            }
+            BridgeReport::Orphans { route, count } => {
+                let text = || orphans(route, *count);
+                self.capped((Level::Warn, "orphans", route), now, text);
+            }
             BridgeReport::CaptivePortal { hosts } => {
-                self.capped((Level::Warn, "captive portal", ""), now, || {
-                    let hosts: Vec<_> = hosts.iter().map(|host| escape(host).to_string()).collect();
-                    format!(
-                        "TLS fails with several servers ({}): likely a captive portal or a proxy \
-                         between answers in their place; open a web page behind this uplink",
-                        hosts.join(", ")
-                    )
-                });
+                self.capped((Level::Warn, "captive portal", ""), now, || portal(hosts));
             }
             BridgeReport::ResponseTopicRefused { client, topic, why } => {
                 self.capped((Level::Debug, "response topic", client), now, || {
@@ -372,6 +372,28 @@ impl Journal {
             }
         }
     }
+}
+
+fn lost(route: &str) -> String {
+    let route = escape(route);
+    format!("route `{route}`: a stored message could not be read any more; it counts as failed")
+}
+
+fn orphans(route: &str, count: usize) -> String {
+    format!(
+        "{count} stored messages wait for route `{}`, which is not in bridge.toml; they are sent \
+         when there is a route of this name",
+        escape(route)
+    )
+}
+
+fn portal(hosts: &[String]) -> String {
+    let hosts: Vec<_> = hosts.iter().map(|host| escape(host).to_string()).collect();
+    format!(
+        "TLS fails with several servers ({}): likely a captive portal or a proxy between answers \
+         in their place; open a web page behind this uplink",
+        hosts.join(", ")
+    )
 }
 
 /// Says that a message was given up.

@@ -235,7 +235,7 @@ impl World {
                     let at = self.names.iter().position(|name| *name == route);
                     self.settled[at.expect("a route's name")] += 1;
                 }
-                Action::Store { .. } | Action::Load(_) | Action::Report(_) => {}
+                Action::Store { .. } | Action::Load(_) | Action::Refuse(_) | Action::Report(_) => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The bridge brought to a state in one line, and what it then asks for.
 
 mod failing;
+mod stored;
 
 use std::time::Duration;
 
@@ -124,6 +125,7 @@ fn text(action: &Action) -> String {
             ..
         }) => format!("settled {route} {client} {code}"),
         Action::Report(report) => format!("{report:?}"),
+        Action::Refuse(ticket) => format!("refuse {}", ticket.packet_id),
         Action::Store { .. } | Action::Load(_) => format!("{action:?}"),
     }
 }
