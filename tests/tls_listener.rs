@@ -9,6 +9,8 @@ mod certificates;
 mod daemon;
 #[path = "support/mqtt.rs"]
 mod mqtt;
+#[path = "tls_listener/strangers.rs"]
+mod strangers;
 #[path = "support/temp_dir.rs"]
 mod temp_dir;
 
