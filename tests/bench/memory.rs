@@ -1,4 +1,5 @@
-//! Resident memory of the daemon: after start, under load, and after a million strange topics.
+//! Resident memory of the daemon: after start, under load, after a million strange topics, and with
+//! a thousand clients that do nothing.
 //!
 //! Figures are from the kernel, so they hold for the release build on this machine; the limits are
 //! those of the README. `cargo bench --bench memory`; exit code 1 when one is not kept.
@@ -19,6 +20,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use support::{load, origin, process, wire};
 
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
     }
     let growth = daemon.resident().saturating_sub(before);
     good &= limit("growth by 100,000 client IDs", growth, 2 * MIB);
+    drop(daemon);
+    good &= idle_clients();
     if good {
         ExitCode::SUCCESS
     } else {
@@ -80,6 +84,57 @@ fn limit(what: &str, kib: usize, most: usize) -> bool {
         if met { "met" } else { "MISSED" }
     );
     met
+}
+
+/// A thousand clients come, do nothing, and leave; then a thousand others come.
+fn idle_clients() -> bool {
+    let daemon =
+        process::Daemon::start("[broker]\nlisten = [\"127.0.0.1:0\"]\nmax_clients = 1100\n");
+    let before = daemon.resident();
+    let clients = crowd(daemon.port, "first");
+    let crowded = daemon.resident();
+    let mut good = limit("with 1,000 idle clients", crowded, 14 * MIB);
+
+    let (turns, cpu) = (daemon.switches(), daemon.cpu());
+    std::thread::sleep(Duration::from_secs(5));
+    let (turns, cpu) = (daemon.switches() - turns, daemon.cpu() - cpu);
+    let met = turns == 0 && cpu.is_zero();
+    let verdict = if met { "met" } else { "MISSED" };
+    println!(
+        "in 5 s they wake it {turns} times and take {cpu:?} of CPU, never and none: {verdict}"
+    );
+    good &= met;
+
+    for mut socket in clients {
+        socket.write_all(&[0xe0, 0]).unwrap();
+        let _ = socket.read(&mut [0; 16]);
+    }
+    let returned = crowded.saturating_sub(daemon.resident());
+    let others = crowd(daemon.port, "second");
+    let again = daemon.resident().saturating_sub(crowded);
+    drop(others);
+    let taken = crowded - before;
+    println!("of {taken} KiB that they took, {returned} KiB are returned when they have left");
+    good & limit("growth by 1,000 others after them", again, taken / 2)
+}
+
+/// Connects a thousand clients, each with a subscription and half of them with a keep alive.
+fn crowd(port: u16, name: &str) -> Vec<TcpStream> {
+    let client = |number: usize| {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut connect = wire::connect(&format!("{name}-{number}"));
+        if number.is_multiple_of(2) {
+            connect[11] = 60;
+        }
+        socket.write_all(&connect).unwrap();
+        let filter = format!("replies/n{number}/#");
+        socket.write_all(&wire::subscribe(&filter, 0)).unwrap();
+        let mut answers = [0; 9];
+        socket.read_exact(&mut answers).unwrap();
+        assert_eq!((answers[3], answers[8]), (0, 0), "{answers:?}");
+        socket
+    };
+    (0..1_000).map(client).collect()
 }
 
 /// A client that subscribes to everything and reads it.

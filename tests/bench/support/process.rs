@@ -105,6 +105,18 @@ impl Daemon {
         cpu_of(self.child.id())
     }
 
+    /// Returns how often its threads went to sleep so far.
+    pub(crate) fn switches(&self) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let count = |task: std::io::Result<std::fs::DirEntry>| -> usize {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let mut lines = status.lines();
+            let line = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.unwrap().trim().parse().unwrap()
+        };
+        tasks.map(count).sum()
+    }
+
     /// Asks it to stop and returns the line with this text that it then logs.
     pub(crate) fn last_line(&self, text: &str) -> String {
         let id = self.child.id().to_string();

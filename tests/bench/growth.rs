@@ -1,0 +1,202 @@
+//! Whether anything grows with what has passed: topics and client IDs that were never seen before,
+//! and subscriptions that do not match.
+//!
+//! `cargo bench --bench growth` takes a tenth of the numbers that are promised, `-- full` all of
+//! them: 5,000,000 topics and 200,000 client IDs. Exit code 1 when a limit is not kept.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark measures time, prints, and may end at the first surprise"
+)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use support::process::Daemon;
+use support::wire;
+
+const BRIDGE: &str = "[broker]\nlisten = [\"127.0.0.1:0\"]\nmax_subscriptions = 300\n\
+    offline_sessions = 500\nqueue = { messages = 10000, bytes = \"1MiB\" }\n";
+const PINGREQ: [u8; 2] = [0xC0, 0];
+/// Messages that are sent before an answer is waited for.
+const BLOCK: usize = 200;
+/// What may come and go with the allocator's own books, in KiB.
+const FLAT: usize = 1024;
+
+fn main() -> ExitCode {
+    let share = match std::env::args().any(|argument| argument == "full") {
+        true => 1,
+        false => 10,
+    };
+    let mut good = topics(5_000_000 / share);
+    good &= client_ids(200_000 / share);
+    good &= subscriptions();
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// A client that waits for what it asks.
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(port: u16, connect: &[u8]) -> Self {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        let limit = Some(Duration::from_secs(60));
+        socket.set_read_timeout(limit).unwrap();
+        socket.write_all(connect).unwrap();
+        let mut client = Self(socket);
+        assert_eq!(client.read::<4>()[3], 0, "CONNACK");
+        client
+    }
+
+    fn subscribe(&mut self, filter: &str) {
+        self.0.write_all(&wire::subscribe(filter, 0)).unwrap();
+        assert_eq!(self.read::<5>()[4], 0, "SUBACK");
+    }
+
+    fn read<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Sends packets and waits until the broker has taken in all of them.
+    fn send(&mut self, packets: &[u8]) {
+        self.0.write_all(packets).unwrap();
+        self.0.write_all(&PINGREQ).unwrap();
+        assert_eq!(self.read::<2>(), [0xD0, 0]);
+    }
+
+    fn leave(mut self) {
+        self.0.write_all(&[0xE0, 0]).unwrap();
+        // The broker closes first, so that it keeps the port and not we.
+        let _ = self.0.read(&mut [0; 16]);
+    }
+}
+
+/// Publishes to topics of their own, and hears them all.
+fn topics(count: usize) -> bool {
+    let daemon = Daemon::start(BRIDGE);
+    let mut listener = Client::connect(daemon.port, &wire::connect("listener"));
+    listener.subscribe("#");
+    let mut publisher = Client::connect(daemon.port, &wire::connect("publisher"));
+    let length = wire::publish(&topic(0), b"21.5", 0, 0).len();
+    let mut heard = vec![0; BLOCK * length];
+    let mut publish = |numbers: std::ops::Range<usize>| {
+        for first in numbers.step_by(BLOCK) {
+            let block: Vec<u8> = (first..first + BLOCK)
+                .flat_map(|number| wire::publish(&topic(number), b"21.5", 0, 0))
+                .collect();
+            publisher.send(&block);
+            listener.0.read_exact(&mut heard).unwrap();
+        }
+    };
+    publish(0..20_000);
+    let before = daemon.resident();
+    publish(20_000..20_000 + count);
+    let growth = daemon.resident().saturating_sub(before);
+    limit(&format!("growth by {count} topics"), growth, FLAT)
+}
+
+fn topic(number: usize) -> String {
+    format!("nodes/node-{:08}/value/{number:08}", number / 7)
+}
+
+/// Connects with client IDs that are used once, half of them with a session that stays, and with a
+/// subscription and a message for it.
+fn client_ids(count: usize) -> bool {
+    let daemon = Daemon::start(BRIDGE);
+    let mut publisher = Client::connect(daemon.port, &wire::connect("publisher"));
+    let mut come_and_go = |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            let mut connect = wire::connect(&format!("once-{number:08}"));
+            let persists = number.is_multiple_of(2);
+            if persists {
+                connect[9] &= !2;
+            }
+            let mut client = Client::connect(daemon.port, &connect);
+            if persists {
+                client.subscribe(&format!("once/{number}/+"));
+            }
+            client.leave();
+            if persists {
+                publisher.send(&wire::publish(&format!("once/{number}/x"), b"21.5", 0, 0));
+            }
+        }
+    };
+    come_and_go(0..3_000); // until the sessions that may stay are there
+    let before = daemon.resident();
+    come_and_go(3_000..3_000 + count);
+    let growth = daemon.resident().saturating_sub(before);
+    limit(&format!("growth by {count} client IDs"), growth, FLAT)
+}
+
+fn limit(what: &str, kib: usize, most: usize) -> bool {
+    let met = kib <= most;
+    println!(
+        "{what}: {kib} KiB, at most {most} KiB: {}",
+        if met { "met" } else { "MISSED" }
+    );
+    met
+}
+
+/// Publishes with 10,000 subscriptions that do not match and with none, in turns.
+fn subscriptions() -> bool {
+    const ROUNDS: usize = 31;
+    let [none, many] = [Daemon::start(BRIDGE), Daemon::start(BRIDGE)];
+    let _holders: Vec<_> = (0..40).map(|holder| hold(many.port, holder)).collect();
+    let connect = wire::connect("publisher");
+    let mut publishers = [&none, &many].map(|daemon| Client::connect(daemon.port, &connect));
+    let message = wire::publish("nodes/kitchen/temperature/mean", b"21.5", 0, 0);
+    let block = message.repeat(20_000);
+    let mut fastest = [Duration::MAX; 2];
+    for _ in 0..ROUNDS {
+        for (publisher, fastest) in publishers.iter_mut().zip(&mut fastest) {
+            let start = Instant::now();
+            publisher.send(&block);
+            // Neighbours only ever slow it down.
+            *fastest = start.elapsed().min(*fastest);
+        }
+    }
+    let [none, many] = fastest.map(|time| time.as_secs_f64() * 1e9 / 20_000.0);
+    let ratio = many / none;
+    let met = ratio < 1.2;
+    println!(
+        "a publish: {none:.0} ns, with 10,000 subscriptions that do not match {many:.0} ns, ratio \
+         {ratio:.2}, below 1.20: {}",
+        if met { "met" } else { "MISSED" }
+    );
+    met
+}
+
+/// Subscribes to 250 filters, none of which matches, and many of which nearly do.
+fn hold(port: u16, holder: usize) -> Client {
+    let mut client = Client::connect(port, &wire::connect(&format!("holder-{holder}")));
+    for number in 0..50 {
+        let own = holder * 50 + number;
+        for filter in [
+            format!("nodes/kitchen/temperature/{own}"),
+            format!("nodes/kitchen/{own}/#"),
+            format!("nodes/+/humidity-{own}"),
+            format!("nodes/node-{own}/temperature/+"),
+            format!("+/kitchen/temperature/mean/{own}"),
+        ] {
+            client.subscribe(&filter);
+        }
+    }
+    client
+}
