@@ -67,7 +67,7 @@ pub(super) async fn serve(guest: Guest, shared: &Rc<Shared>, seat: &Cell<Option<
     let connect = match timeout(limits.connect_timeout, connect).await {
         Ok(Ok(Some(connect))) => connect,
         Ok(Ok(None)) => return,
-        Ok(Err(error)) => return refuse_undecoded(stream, peer, shared, error).await,
+        Ok(Err(error)) => return Box::pin(refuse_undecoded(stream, peer, shared, error)).await,
         Err(_) => {
             let what = "no CONNECT in time";
             return shared.note(|journal, now| journal.violation(peer, what, now));
@@ -79,7 +79,10 @@ pub(super) async fn serve(guest: Guest, shared: &Rc<Shared>, seat: &Cell<Option<
         certificate: certificate.as_deref(),
         must_log_in,
     };
-    let Some(line) = enter(connect, &mut stream, (peer, from), shared).await else {
+    // What comes once is in a box of its own: a task keeps room for the largest of all its steps,
+    // and a thousand clients that do nothing would hold some megabytes of it.
+    let entered = Box::pin(enter(connect, &mut stream, (peer, from), shared));
+    let Some(line) = entered.await else {
         return;
     };
     seat.set(Some(line.id));
@@ -100,7 +103,7 @@ pub(super) async fn serve(guest: Guest, shared: &Rc<Shared>, seat: &Cell<Option<
         alarm_at: None,
     };
     let ended = session.run().await;
-    session.finish(ended).await;
+    Box::pin(session.finish(ended)).await;
 }
 
 /// How fast clients from the network may publish, unless the configuration says otherwise.

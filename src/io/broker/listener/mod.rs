@@ -9,6 +9,7 @@ pub(crate) mod doors;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -147,7 +148,9 @@ fn welcome(
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive());
     let (kind, shared) = (kind.clone(), Rc::clone(shared));
     spawn_local(async move {
-        attend(receive(stream, peer, kind, &shared), &shared).await;
+        // A box of its own, so that the task does not keep room for handshakes.
+        let guest = Box::pin(receive(stream, peer, kind, &shared));
+        attend(guest, &shared).await;
         drop(place);
     });
 }
@@ -155,11 +158,12 @@ fn welcome(
 /// Serves one client to its end. A panic on the way is the end of this client alone.
 async fn attend(guest: impl Future<Output = Option<Guest>>, shared: &Rc<Shared>) {
     let seat = Cell::new(None);
-    let serve = async {
+    // Pinned here: handed on by value, it would take its room in the task thrice.
+    let serve = pin!(async {
         if let Some(guest) = guest.await {
             session::serve(guest, shared, &seat).await;
         }
-    };
+    });
     if !contain(serve).await {
         shared.note(|journal, _| journal.panicked("a client's session"));
     }
