@@ -3,6 +3,7 @@
 //! Decides which sessions a topic reaches, and which member of a shared subscription is next.
 //! Whether a session may hold a filter, and what it is sent, is left to the hub.
 
+mod children;
 mod tree;
 
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 //! Decides which values a topic reaches; what the values mean is left to the caller. Looking a
 //! topic up costs what it matches, not what is stored; nodes without values are pruned at once.
 
-use std::collections::HashMap;
 use std::str::Split;
 
+use super::children::Children;
 use crate::core::topic::TopicFilter;
 
 #[cfg(test)]
@@ -22,7 +22,7 @@ pub(crate) struct FilterTree<T> {
 
 #[derive(Debug)]
 struct Node<T> {
-    children: HashMap<Box<str>, Self>,
+    children: Children<Self>,
     /// What stands below `+`.
     plus: Option<Box<Self>>,
     /// The value of the filter that ends here.
@@ -43,7 +43,7 @@ impl<T> Default for FilterTree<T> {
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Self {
-            children: HashMap::new(),
+            children: Children::default(),
             plus: None,
             here: None,
             below: None,
@@ -59,7 +59,7 @@ impl<T> FilterTree<T> {
             match level {
                 "#" => return &mut node.below,
                 "+" => node = node.plus.get_or_insert_default(),
-                name => node = node.children.entry(name.into()).or_default(),
+                name => node = node.children.place(name),
             }
         }
         &mut node.here
@@ -113,17 +113,9 @@ impl<T> Node<T> {
                     child.edit(levels, edit);
                     if child.is_empty() {
                         self.children.remove(name);
-                        self.shrink();
                     }
                 }
             }
-        }
-    }
-
-    /// Gives memory back once most of it is unused; a few entries are not worth it.
-    fn shrink(&mut self) {
-        if self.children.capacity() > 32 && self.children.len() < self.children.capacity() / 4 {
-            self.children.shrink_to_fit();
         }
     }
 
