@@ -194,7 +194,7 @@ impl Shared {
         });
     }
 
-    /// Returns what prepares endpoints beside the loop; see [`Workers::prepare`].
+    /// Returns what prepares endpoints beside the loop; see `Workers::prepare`.
     pub(super) fn prepare(
         &self,
         endpoints: &[Arc<Endpoint>],
