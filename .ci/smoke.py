@@ -122,7 +122,7 @@ def serve(folder, name, chain, own_key):
 
 
 def configuration(folder, ports):
-    endpoint = "[endpoint.{0}]\nurl = \"https://localhost:{1}\"\naddress = \"127.0.0.1\"\nroots = [\"root.pem\"]\n{2}\n"
+    endpoint = "[endpoint.{0}]\nurl = \"https://localhost:{1}\"\naddress = \"127.0.0.1\"\nroots = [\"root.pem\"]\npause = false\n{2}\n"
     text = """
 [gateway]
 name = "smoke"
