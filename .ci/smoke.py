@@ -30,6 +30,8 @@ from paho.mqtt.properties import Properties
 
 LIMIT = 20  # seconds for any single wait
 BINARY = os.path.abspath(sys.argv[1])
+# The packages' program has no WebSocket.
+WEBSOCKET = "--without-websocket" not in sys.argv
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
 passed = failed = 0
@@ -130,8 +132,7 @@ name = "smoke"
 [broker]
 listen = ["127.0.0.1:0"]
 users_file = "users.toml"
-websocket = { listen = ["127.0.0.1:0"], origins = ["https://garden.example"] }
-
+WEBSOCKET
 [secret.token]
 file = "token"
 
@@ -159,6 +160,8 @@ endpoint = "good"
 path = "/large"
 reply = "replies/{node}/large/{outcome}"
 """
+    listener = 'websocket = { listen = ["127.0.0.1:0"], origins = ["https://garden.example"] }\n'
+    text = text.replace("WEBSOCKET\n", listener + "\n" if WEBSOCKET else "\n")
     for name, port in ports.items():
         headers = 'headers = { authorization = "Bearer {secret.token}" }' if name == "good" else ""
         text += endpoint.format(name, port, headers)
@@ -183,7 +186,7 @@ class Daemon:
         ready = queue.Queue()
         threading.Thread(target=self.read, args=(ready,), daemon=True).start()
         self.port = ready.get(timeout=LIMIT)
-        self.web_port = ready.get(timeout=LIMIT)
+        self.web_port = ready.get(timeout=LIMIT) if WEBSOCKET else None
 
     def read(self, ready):
         for line in self.process.stderr:
@@ -344,11 +347,12 @@ def run_cases(daemon, password):
     check("paho: correlation data comes back", message.properties.CorrelationData, b"\x00\x01id")
     check("paho: user property code", dict(message.properties.UserProperty).get("code"), "tls.expired")
 
-    web = daemon.web_port
-    check("WebSocket: a program that is no browser", connect_by_websocket(web), ("Success", 40_000))
-    check("WebSocket: a page of another site", connect_by_websocket(web, "https://evil.example"), "no connection")
-    check("WebSocket: a page without a password", connect_by_websocket(web, "https://garden.example"), "Not authorized")
-    check("WebSocket: a page with a password", connect_by_websocket(web, "https://garden.example", password), "Success")
+    if WEBSOCKET:
+        web = daemon.web_port
+        check("WebSocket: a program that is no browser", connect_by_websocket(web), ("Success", 40_000))
+        check("WebSocket: a page of another site", connect_by_websocket(web, "https://evil.example"), "no connection")
+        check("WebSocket: a page without a password", connect_by_websocket(web, "https://garden.example"), "Not authorized")
+        check("WebSocket: a page with a password", connect_by_websocket(web, "https://garden.example", password), "Success")
 
     wrong = command("mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-t", "x", "-m", "", "-u", "kitchen", "-P", "wrong")
     check("a wrong password is refused as such", wrong.stderr.strip(), re.compile("(?i)bad user ?name or password|not authori[sz]ed"))
