@@ -495,14 +495,17 @@ mod tests {
             session in session(), delivery in delivery(), cut in any::<prop::sample::Index>(),
             version in 2..=u8::MAX,
         ) {
-            for value in [session.encode(), delivery.encode()] {
+            // What kind a value is, its key says: one of another kind may be read by chance.
+            let is_read = |is_session: bool, value: &[u8]| match is_session {
+                true => SessionValue::decode(value).is_some(),
+                false => DeliveryValue::decode(value).is_some(),
+            };
+            for (is_session, value) in [(true, session.encode()), (false, delivery.encode())] {
                 let mut other = value.to_vec();
                 other[0] = version;
                 let longer = [&value[..], &[0]].concat();
                 for damaged in [&value[..cut.index(value.len())], &other, &longer] {
-                    prop_assert_eq!(SessionValue::decode(damaged), None);
-                    prop_assert_eq!(DeliveryValue::decode(damaged), None);
-                    prop_assert_eq!(RetainedValue::decode(damaged), None);
+                    prop_assert!(!is_read(is_session, damaged), "{:02x?}", damaged);
                 }
             }
         }
