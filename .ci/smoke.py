@@ -363,9 +363,21 @@ def run_cases(daemon, password):
     check("send prints the reply", (result.returncode, result.stdout.strip()), (0, "title 1"))
     result = command(BINARY, "send", "--port", port, "nodes/me/tls/self_signed")
     check("send tells a failure", (result.returncode, "tls.self_signed" in result.stdout + result.stderr), (1, True))
-    before = switches(daemon.process.pid)
+    before = settled(daemon.process.pid)
     time.sleep(6)
     check("idle: nothing wakes it", switches(daemon.process.pid) - before, 0)
+
+
+def settled(pid, limit=15):
+    """Context switches once what the last client left to be done is done: none in a second."""
+    deadline, last = time.monotonic() + limit, switches(pid)
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        now = switches(pid)
+        if now == last:
+            break
+        last = now
+    return last
 
 
 def switches(pid):
