@@ -39,13 +39,14 @@ impl Drop for Record {
     }
 }
 
+/// A session's delivery, by its number in the store.
+pub(crate) type Taken = (SessionId, u64);
+
 /// What is to happen when a batch is on the disk, or can't be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Waiter {
-    /// A publish that the queues of sessions without a connection took.
-    Publish(Ticket),
-    /// One of these queues, and the number of the delivery.
-    Queue(SessionId, u64),
+    /// A publish, and what the queues of sessions without a connection took of it.
+    Publish(Ticket, Vec<Taken>),
     /// PUBREL for a session's delivery of this number: the client may forget the message only
     /// when the store has it that it was received.
     Release(SessionId, u64),
@@ -58,6 +59,8 @@ enum Hold {
     Store(Option<u8>),
     /// For all else; the store has failed at this time.
     Failed(Instant),
+    /// For the store; all else has left it with its client at this time.
+    Declined(Instant),
 }
 
 /// What a publish is to get back.
@@ -65,7 +68,7 @@ enum Hold {
 pub(crate) enum Answer {
     /// This reason code.
     Settle(u8),
-    /// It could not be stored, as was known at this time.
+    /// It is left with its client, as was known at this time.
     Refuse(Instant),
     /// Nothing yet.
     Wait,
@@ -143,15 +146,10 @@ impl Archive {
 
     /// Has somebody wait for the batch in the making.
     pub(crate) fn wait(&mut self, waiter: Waiter) {
-        if let Waiter::Publish(ticket) = waiter {
+        if let Waiter::Publish(ticket, _) = waiter {
             self.holds.insert(ticket, Hold::Store(None));
         }
         self.waiters.push(waiter);
-    }
-
-    /// Returns how many wait for the batch in the making.
-    pub(crate) fn waiters(&self) -> usize {
-        self.waiters.len()
     }
 
     /// Returns the batch, `None` if there is nothing to change.
@@ -180,16 +178,26 @@ impl Archive {
 
     /// Decides what a publish gets back when all but the store is done.
     pub(crate) fn settle(&mut self, ticket: Ticket, reason: u8) -> Answer {
+        self.proceed(ticket, Hold::Store(Some(reason)), Answer::Settle(reason))
+    }
+
+    /// Decides what a publish gets back that all but the store leaves with its client.
+    pub(crate) fn decline(&mut self, ticket: Ticket, now: Instant) -> Answer {
+        self.proceed(ticket, Hold::Declined(now), Answer::Refuse(now))
+    }
+
+    /// Has an answer wait for the store if the publish does.
+    fn proceed(&mut self, ticket: Ticket, then: Hold, answer: Answer) -> Answer {
         match self.holds.get_mut(&ticket) {
-            None => Answer::Settle(reason),
-            Some(Hold::Store(own)) => {
-                *own = Some(reason);
-                Answer::Wait
-            }
+            None => answer,
             Some(Hold::Failed(at)) => {
                 let at = *at;
                 self.holds.remove(&ticket);
                 Answer::Refuse(at)
+            }
+            Some(hold) => {
+                *hold = then;
+                Answer::Wait
             }
         }
     }
@@ -198,13 +206,21 @@ impl Archive {
     pub(crate) fn release(&mut self, ticket: Ticket, stored: Result<(), Instant>) -> Answer {
         match (self.holds.remove(&ticket), stored) {
             (Some(Hold::Store(Some(reason))), Ok(())) => Answer::Settle(reason),
-            (Some(Hold::Store(Some(_))), Err(now)) => Answer::Refuse(now),
+            (Some(Hold::Store(Some(_))), Err(at)) | (Some(Hold::Declined(at)), _) => {
+                Answer::Refuse(at)
+            }
             (Some(Hold::Store(None)), Err(now)) => {
                 self.holds.insert(ticket, Hold::Failed(now));
                 Answer::Wait
             }
             (Some(Hold::Failed(_) | Hold::Store(None)) | None, _) => Answer::Wait,
         }
+    }
+
+    /// Returns how many publishes have an answer that waits.
+    #[cfg(test)]
+    pub(crate) fn holds(&self) -> usize {
+        self.holds.len()
     }
 
     /// Plans to store what need not be stored at once.

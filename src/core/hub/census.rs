@@ -13,6 +13,8 @@ pub struct Census {
     pub closing: usize,
     /// Sessions without a connection.
     pub offline: usize,
+    /// Connections that are gone and whose publishes have no answer yet.
+    pub parted: usize,
     /// Sessions for which something is due at some time.
     pub timers: usize,
     /// Retained messages.
@@ -36,6 +38,7 @@ impl Hub {
             connections: self.connections.len(),
             closing: self.closing.len(),
             offline: self.offline.len(),
+            parted: self.parted.len(),
             timers: self.timers.len(),
             retained: self.retained.len(),
             unsubscribed: self.subscriptions.is_empty(),

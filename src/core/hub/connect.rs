@@ -177,6 +177,9 @@ impl Hub {
         }
         own.control.drain();
         own.inbox.disconnect();
+        if own.inbox.awaited().any(|it| it == connection.id) {
+            self.parted.insert(connection.id, session);
+        }
         if !with_will {
             own.will = None;
         }
@@ -411,6 +414,9 @@ impl Hub {
         };
         for filter in &own.filters {
             self.subscriptions.remove(filter, session);
+        }
+        for connection in own.inbox.awaited() {
+            self.parted.remove(&connection);
         }
         if let Link::Down(absence) = &own.link {
             self.forget_absence(session, absence);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Effect, Hub, Report, wake};
-use crate::core::archive::Waiter;
 use crate::core::memory::ENTRY;
 use crate::core::message::{Message, QoS};
 use crate::core::retained::Stored;
@@ -41,6 +40,7 @@ impl Hub {
         if message.retain {
             self.save_retained(message, now);
         }
+        self.taken.clear();
         let mut matches = std::mem::take(&mut self.matches);
         self.find_matches(message, publisher, &mut matches);
         let expires = message.expires(now);
@@ -126,7 +126,7 @@ impl Hub {
         if session.outbox.push(item, &self.limits, now)
             && let Some(id) = id
         {
-            self.archive.wait(Waiter::Queue(first.session, id));
+            self.taken.push((first.session, id));
         }
         if let Some(count) = session.outbox.report(&self.limits) {
             let client = Arc::clone(&session.client);

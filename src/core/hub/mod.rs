@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::access::Identity;
-use crate::core::archive::{Answer, Archive};
+use crate::core::archive::{Archive, Taken};
 use crate::core::bridge::Ticket;
 use crate::core::memory::Meter;
 use crate::core::message::Message;
@@ -147,6 +147,9 @@ pub struct Hub {
     reserved: FilterTree<()>,
     sessions: Sessions,
     connections: HashMap<ConnectionId, SessionId>,
+    /// Connections that ended before all they had published at QoS 2 was answered, and the
+    /// sessions that wait for that.
+    parted: HashMap<ConnectionId, SessionId>,
     /// Last packets of connections that are to be closed.
     closing: HashMap<ConnectionId, VecDeque<Outgoing>>,
     subscriptions: Subscriptions,
@@ -164,6 +167,9 @@ pub struct Hub {
     doomed: BTreeSet<(Instant, ConnectionId)>,
     /// Empty between calls; kept so that a publish need not allocate it.
     matches: Vec<Match>,
+    /// What the queues of sessions without a connection took of the message that was distributed
+    /// last.
+    taken: Vec<Taken>,
 }
 
 impl Hub {
@@ -177,6 +183,7 @@ impl Hub {
             reserved: settings::tree(reserved),
             sessions: Sessions::default(),
             connections: HashMap::new(),
+            parted: HashMap::new(),
             closing: HashMap::new(),
             subscriptions: Subscriptions::default(),
             retained,
@@ -188,6 +195,7 @@ impl Hub {
             unsaved: BTreeSet::new(),
             doomed: BTreeSet::new(),
             matches: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -255,35 +263,19 @@ impl Hub {
     }
 
     /// Acknowledges a publish (PUBACK or PUBREC) with an MQTT 5 reason code; in the order received.
-    /// Tickets of connections that are gone are ignored.
+    /// A session whose connection is gone hears of it if it comes back and sends a publish at QoS 2
+    /// again; for one at QoS 1 it is too late.
     pub fn acknowledge(&mut self, ticket: Ticket, reason: u8) {
-        let Some(session) = self.connections.get(&ticket.connection).copied() else {
-            return;
-        };
-        match self.archive.settle(ticket, reason) {
-            Answer::Settle(reason) => self.settle(session, ticket.packet_id, reason),
-            Answer::Refuse(at) => self.refuse_publish(ticket, at),
-            Answer::Wait => {}
-        }
+        let answer = self.archive.settle(ticket, reason);
+        self.give(ticket, answer);
     }
 
-    /// Leaves a publish with its client. MQTT 5 has a reason code for that (0x97, quota exceeded);
-    /// otherwise it is never acknowledged: then `true` is returned, and the connection has to be
-    /// closed some time, so that the client sends it again.
-    pub fn decline(&mut self, ticket: Ticket) -> bool {
-        let Some(session) = self.connections.get(&ticket.connection).copied() else {
-            return false;
-        };
-        let Some(own) = self.sessions.get_mut(session) else {
-            return false;
-        };
-        let version = own.connection().map(|connection| connection.version);
-        if version == Some(Version::V5) {
-            self.settle(session, ticket.packet_id, reason::QUOTA_EXCEEDED);
-            return false;
-        }
-        own.inbox.forget(ticket.packet_id);
-        version.is_some()
+    /// Leaves a publish with its client, which is to send it again. MQTT 5 has a reason code for
+    /// that (0x97, quota exceeded); otherwise it is never acknowledged, and the connection is
+    /// closed ten seconds later.
+    pub fn decline(&mut self, ticket: Ticket, now: Instant) {
+        let answer = self.archive.decline(ticket, now);
+        self.give(ticket, answer);
     }
 
     /// Publishes a message of the gateway's own: never offered to the bridge.
@@ -404,13 +396,20 @@ impl Hub {
                 None
             }),
             Incoming::PubRec(id, code) => self.take_in_receipt(session, (id, code), now),
-            Incoming::PubRel(id, _) => self.answer(session, |own| {
-                Some(Outgoing::PubComp(id, own.inbox.release(id)))
-            }),
+            Incoming::PubRel(id, _) => return self.release(session, id),
             Incoming::PubComp(id, _) => self.answer(session, |own| {
                 own.outbox.complete(id);
                 None
             }),
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, session: SessionId, packet_id: u16) -> Result<(), Violation> {
+        if let Some(own) = self.sessions.get_mut(session) {
+            let code = own.inbox.release(packet_id)?;
+            own.control.push(Outgoing::PubComp(packet_id, code));
+            wake(own, &mut self.effects);
         }
         Ok(())
     }

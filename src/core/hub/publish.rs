@@ -52,15 +52,16 @@ impl Hub {
         };
         let own = self.sessions.get(session);
         let may = own.is_some_and(|own| own.grants.may_publish(&message.topic));
-        if !may || self.is_reserved(&message) {
-            self.deny(session, &message);
-            self.settle(session, packet_id, reason::NOT_AUTHORIZED);
-            return Ok(());
-        }
-        let ticket = (publish.qos > QoS::AtMostOnce).then_some(Ticket {
+        let ticket = Ticket {
             connection: connection.id,
             packet_id,
-        });
+        };
+        if !may || self.is_reserved(&message) {
+            self.deny(session, &message);
+            self.settle(ticket, reason::NOT_AUTHORIZED);
+            return Ok(());
+        }
+        let ticket = (publish.qos > QoS::AtMostOnce).then_some(ticket);
         self.accept(session, message, ticket, now);
         Ok(())
     }
@@ -70,13 +71,18 @@ impl Hub {
         self.accept(session, will.message, None, now);
     }
 
-    /// Gives a publish of this connection its reason code.
-    pub(super) fn settle(&mut self, session: SessionId, packet_id: u16, code: u8) {
-        if let Some(own) = self.sessions.get_mut(session)
-            && let Some(version) = own.connection().map(|connection| connection.version)
-        {
-            own.inbox.settle(packet_id, code, version, &mut own.control);
+    /// Gives a publish its reason code.
+    pub(super) fn settle(&mut self, ticket: Ticket, code: u8) {
+        let Some(session) = self.publisher(ticket) else {
+            return;
+        };
+        if let Some(own) = self.sessions.get_mut(session) {
+            let present = own.connection().map(|own| (own.id, own.version));
+            own.inbox.settle(ticket, code, present, &mut own.control);
             wake(own, &mut self.effects);
+        }
+        if self.parted.contains_key(&ticket.connection) {
+            self.forget_parted(ticket.connection, session);
         }
     }
 
@@ -93,12 +99,12 @@ impl Hub {
         now: Instant,
     ) {
         let message = self.weigh(message);
-        let before = self.archive.waiters();
         self.distribute(&message, Some(session), now);
         if let Some(ticket) = ticket
-            && self.archive.waiters() > before
+            && !self.taken.is_empty()
         {
-            self.archive.wait(Waiter::Publish(ticket));
+            let taken = std::mem::take(&mut self.taken);
+            self.archive.wait(Waiter::Publish(ticket, taken));
         }
         self.make_room();
         if let Some(own) = self.sessions.get(session) {

@@ -10,9 +10,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Effect, Hub, wake};
+use super::{ConnectionId, Effect, Hub, wake};
 use crate::core::archive::value::{DeliveryValue, SessionValue, Stage};
-use crate::core::archive::{Answer, Record, Waiter};
+use crate::core::archive::{Answer, Record, Taken, Waiter};
 use crate::core::bridge::Ticket;
 use crate::core::message::{Message, QoS};
 use crate::core::packet::{Version, reason};
@@ -52,10 +52,8 @@ impl Hub {
             if anew {
                 self.unsaved.insert(id);
                 for (packet_id, received) in own.inbox.received() {
-                    if let Some(received) = received {
-                        let value = received_value(record.id, packet_id);
-                        self.archive.put(received.key(), value);
-                    }
+                    let value = received_value(record.id, packet_id);
+                    self.archive.put(received.key(), value);
                 }
             }
             own.outbox.keep_all(record.id, anew, &mut self.archive);
@@ -70,12 +68,14 @@ impl Hub {
     pub fn committed(&mut self, token: usize, _now: Instant) {
         for waiter in self.archive.done(token) {
             match waiter {
-                Waiter::Publish(ticket) => {
+                Waiter::Publish(ticket, taken) => {
                     let answer = self.archive.release(ticket, Ok(()));
+                    if matches!(answer, Answer::Refuse(_)) {
+                        self.take_back(&taken);
+                    }
                     self.give(ticket, answer);
                 }
                 Waiter::Release(session, id) => self.send_release(session, id),
-                Waiter::Queue(..) => {}
             }
         }
     }
@@ -84,44 +84,69 @@ impl Hub {
     /// is in the store. Those that delete are made with the next batch that can be written.
     ///
     /// Publishes that waited for it are refused, and what queues took of them is taken out again.
+    /// What nobody would send again, such as a reply, stays, and is stored with all that is written
+    /// anew.
     pub fn not_stored(&mut self, token: usize, now: Instant) {
         self.archive.doubt(now);
-        let waiters = self.archive.done(token);
-        let refused = waiters.iter().any(|own| matches!(own, Waiter::Publish(_)));
-        for waiter in waiters {
+        for waiter in self.archive.done(token) {
             match waiter {
-                Waiter::Publish(ticket) => {
+                Waiter::Publish(ticket, taken) => {
                     let answer = self.archive.release(ticket, Err(now));
+                    self.take_back(&taken);
                     self.give(ticket, answer);
-                }
-                Waiter::Queue(session, id) => {
-                    if let Some(own) = self.sessions.get_mut(session).filter(|_| refused) {
-                        own.outbox.discard(id);
-                    }
                 }
                 Waiter::Release(session, id) => self.send_release(session, id),
             }
         }
     }
 
-    /// Tells the publisher of a message that it could not be stored: with a reason code where it
-    /// knows such, else by closing its connection after a while, without an acknowledgement.
-    pub fn refuse_publish(&mut self, ticket: Ticket, now: Instant) {
-        let Some(session) = self.connections.get(&ticket.connection).copied() else {
+    /// Takes what was queued of a publish out again: its client sends it another time.
+    fn take_back(&mut self, taken: &[Taken]) {
+        for (session, id) in taken {
+            if let Some(own) = self.sessions.get_mut(*session) {
+                own.outbox.discard(*id);
+            }
+        }
+    }
+
+    /// Tells the publisher of a message that it was not taken: with a reason code where it knows
+    /// such, else by closing its connection after a while, without an acknowledgement.
+    fn refuse_publish(&mut self, ticket: Ticket, now: Instant) {
+        let Some(session) = self.publisher(ticket) else {
             return;
         };
         let Some(own) = self.sessions.get_mut(session) else {
             return;
         };
-        let version = own.connection().map(|connection| connection.version);
-        if version == Some(Version::V5) {
-            self.settle(session, ticket.packet_id, reason::QUOTA_EXCEEDED);
-        } else if let Some(at) = now.checked_add(VAIN) {
-            own.inbox.forget(ticket.packet_id);
-            let of_it = |(_, connection): &&(Instant, _)| *connection == ticket.connection;
-            if self.doomed.iter().find(of_it).is_none() {
-                self.doomed.insert((at, ticket.connection));
-            }
+        let present = own.connection().map(|own| (own.id, own.version));
+        if let Some((_, Version::V5)) = present {
+            self.settle(ticket, reason::QUOTA_EXCEEDED);
+            return;
+        }
+        let present = present.map(|(id, _)| id);
+        let waits = own.inbox.forget(ticket, present);
+        let doomed = &self.doomed;
+        let is_new = |id: &ConnectionId| doomed.iter().all(|(_, known)| known != id);
+        if let Some(id) = present.filter(|_| waits).filter(is_new)
+            && let Some(at) = now.checked_add(VAIN)
+        {
+            self.doomed.insert((at, id));
+        }
+        self.forget_parted(ticket.connection, session);
+    }
+
+    /// Finds the session that a publish came from, as long as it can be told anything.
+    pub(super) fn publisher(&self, ticket: Ticket) -> Option<SessionId> {
+        let present = self.connections.get(&ticket.connection);
+        let parted = || self.parted.get(&ticket.connection);
+        present.or_else(parted).copied()
+    }
+
+    /// Forgets a connection that ended if nothing of it has to be answered any more.
+    pub(super) fn forget_parted(&mut self, connection: ConnectionId, session: SessionId) {
+        let own = self.sessions.get(session);
+        if own.is_none_or(|own| own.inbox.awaited().all(|it| it != connection)) {
+            self.parted.remove(&connection);
         }
     }
 
@@ -241,13 +266,9 @@ impl Hub {
         self.answer(session, |own| own.outbox.confirm(id));
     }
 
-    fn give(&mut self, ticket: Ticket, answer: Answer) {
+    pub(super) fn give(&mut self, ticket: Ticket, answer: Answer) {
         match answer {
-            Answer::Settle(code) => {
-                if let Some(session) = self.connections.get(&ticket.connection).copied() {
-                    self.settle(session, ticket.packet_id, code);
-                }
-            }
+            Answer::Settle(code) => self.settle(ticket, code),
             Answer::Refuse(at) => self.refuse_publish(ticket, at),
             Answer::Wait => {}
         }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::core::archive::Record;
+use crate::core::bridge::Ticket;
 use crate::core::hub::ConnectionId;
 use crate::core::message::QoS;
 use crate::core::packet::{Outgoing, Version, reason};
@@ -51,6 +52,9 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 struct Received {
     connection: ConnectionId,
+    /// The connection whose ticket has no answer yet: until it has, nobody knows whether the
+    /// message is taken. `None` once it is.
+    awaits: Option<ConnectionId>,
     /// Where it is stored, `None` if it is not.
     record: Option<Record>,
 }
@@ -98,8 +102,8 @@ impl Inbox {
         Ok(topic)
     }
 
-    /// Takes in a publish at QoS 1 or 2. One that was taken in before is answered here if its
-    /// answer has already been given once.
+    /// Takes in a publish at QoS 1 or 2. One that was taken in before is answered here if it is
+    /// settled; else it is answered together with the one that it repeats.
     pub(crate) fn admit(
         &mut self,
         (packet_id, qos): (u16, QoS),
@@ -119,7 +123,8 @@ impl Inbox {
             && qos == QoS::ExactlyOnce
         {
             last.connection = connection;
-            self.push(packet_id, qos, Some(reason::SUCCESS));
+            let answer = last.awaits.is_none().then_some(reason::SUCCESS);
+            self.push(packet_id, qos, answer);
             self.flush(control);
             return Ok(Arrival::Again);
         }
@@ -131,9 +136,12 @@ impl Inbox {
         }
         self.push(packet_id, qos, None);
         if qos == QoS::ExactlyOnce {
-            let record = None;
-            self.received
-                .insert(packet_id, Received { connection, record });
+            let received = Received {
+                connection,
+                awaits: Some(connection),
+                record: None,
+            };
+            self.received.insert(packet_id, received);
         }
         Ok(Arrival::New)
     }
@@ -150,48 +158,85 @@ impl Inbox {
         let received = Received {
             // No connection has this number: it counts against none.
             connection: ConnectionId(0),
+            // It came back together with what was stored of its message.
+            awaits: None,
             record: Some(record),
         };
         self.received.insert(packet_id, received);
     }
 
-    /// Returns the publishes at QoS 2 that are not released, and where that is stored.
-    pub(crate) fn received(&self) -> impl Iterator<Item = (u16, Option<&Record>)> {
-        let received = self.received.iter();
-        received.map(|(packet_id, own)| (*packet_id, own.record.as_ref()))
+    /// Returns the publishes at QoS 2 that are taken and not released, and where that is stored.
+    pub(crate) fn received(&self) -> impl Iterator<Item = (u16, &Record)> {
+        let taken = self.received.iter().filter(|(_, own)| own.awaits.is_none());
+        taken.filter_map(|(packet_id, own)| Some((*packet_id, own.record.as_ref()?)))
     }
 
-    /// Forgets a publish at QoS 2 that gets no answer: sent again, it is another message.
-    pub(crate) fn forget(&mut self, packet_id: u16) {
-        self.received.remove(&packet_id);
+    /// Returns the connections whose publishes at QoS 2 have no answer yet.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = ConnectionId> {
+        self.received.values().filter_map(|own| own.awaits)
     }
 
-    /// Gives a publish its reason code; what can leave now goes to `control`.
+    /// Gives a publish its reason code; what can leave now over the `present` connection goes to
+    /// `control`. One at QoS 2 may have come over an earlier connection, and is answered if it has
+    /// been sent again over this one; at QoS 1 what is sent again is another message.
     pub(crate) fn settle(
         &mut self,
-        packet_id: u16,
+        Ticket {
+            connection,
+            packet_id,
+        }: Ticket,
         code: u8,
-        version: Version,
+        present: Option<(ConnectionId, Version)>,
         control: &mut Control,
     ) {
-        let mut open = self.pending.iter_mut();
-        let Some(own) = open.find(|own| own.packet_id == packet_id && own.reason.is_none()) else {
+        let is_exchange = self.end_wait(packet_id, connection);
+        let Some((present, version)) = present else {
             return;
         };
-        own.reason = Some(code);
+        if !is_exchange && present != connection {
+            return;
+        }
         // An MQTT 5 client ends the exchange at such a PUBREC; older ones don't see the code and
         // go on with PUBREL.
-        if own.qos == QoS::ExactlyOnce && code >= reason::UNSPECIFIED && version == Version::V5 {
+        if is_exchange && code >= reason::UNSPECIFIED && version == Version::V5 {
             self.received.remove(&packet_id);
         }
-        self.flush(control);
+        if let Some(own) = self.waiting(packet_id, is_exchange) {
+            own.reason = Some(code);
+            self.flush(control);
+        }
+    }
+
+    /// Forgets a publish that gets no answer: sent again, it is another message. Returns whether
+    /// it waits for one over the `present` connection.
+    pub(crate) fn forget(
+        &mut self,
+        Ticket {
+            connection,
+            packet_id,
+        }: Ticket,
+        present: Option<ConnectionId>,
+    ) -> bool {
+        let is_exchange = self.end_wait(packet_id, connection);
+        if is_exchange {
+            self.received.remove(&packet_id);
+        }
+        let is_its_own = is_exchange || present == Some(connection);
+        is_its_own && self.waiting(packet_id, is_exchange).is_some()
     }
 
     /// Ends a QoS 2 exchange. Returns the reason code for PUBCOMP.
-    pub(crate) fn release(&mut self, packet_id: u16) -> u8 {
-        match self.received.remove(&packet_id) {
-            Some(_) => reason::SUCCESS,
-            None => reason::PACKET_ID_NOT_FOUND,
+    pub(crate) fn release(&mut self, packet_id: u16) -> Result<u8, Violation> {
+        match self.received.get(&packet_id) {
+            Some(own) if own.awaits.is_some() => Err(Violation(
+                reason::PROTOCOL_ERROR,
+                "released a publish before it was told that it had arrived",
+            )),
+            Some(_) => {
+                self.received.remove(&packet_id);
+                Ok(reason::SUCCESS)
+            }
+            None => Ok(reason::PACKET_ID_NOT_FOUND),
         }
     }
 
@@ -199,6 +244,22 @@ impl Inbox {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn unfinished(&self) -> (usize, usize) {
         (self.pending.len(), self.received.len())
+    }
+
+    /// Returns whether a publish at QoS 2 has waited for the answer to this connection's ticket,
+    /// which it does no longer.
+    fn end_wait(&mut self, packet_id: u16, connection: ConnectionId) -> bool {
+        let own = self.received.get_mut(&packet_id);
+        own.is_some_and(|own| own.awaits.take_if(|it| *it == connection).is_some())
+    }
+
+    /// Returns what waits for an answer over the present connection.
+    fn waiting(&mut self, packet_id: u16, exactly_once: bool) -> Option<&mut Pending> {
+        self.pending.iter_mut().find(|own| {
+            own.packet_id == packet_id
+                && own.reason.is_none()
+                && (own.qos == QoS::ExactlyOnce) == exactly_once
+        })
     }
 
     fn push(&mut self, packet_id: u16, qos: QoS, reason: Option<u8>) {

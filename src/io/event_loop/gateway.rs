@@ -1,7 +1,7 @@
 //! Hub, bridge and workers joined: what one decides is handed to the other until all is quiet.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,10 +30,6 @@ use crate::io::tls::roots::BUNDLED_SINCE;
 /// How often the clock is looked at while jobs wait for it. Nobody is told when it is set.
 const CLOCK_LOOK: Duration = Duration::from_millis(250);
 
-/// How long a client whose publish was refused may stay if its protocol has no word for that. Until
-/// then it hears why; then it connects again, and sends it again.
-const PARTING: Duration = Duration::from_secs(10);
-
 /// What a worker sends back.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -58,8 +54,6 @@ pub(crate) struct Gateway {
     /// Connections that have something to write, for the same reason.
     roused: Vec<ConnectionId>,
     last_id: usize,
-    /// Connections that are closed, and when; the first is the first.
-    partings: VecDeque<(Instant, ConnectionId)>,
     pub(super) alarm: Rc<Bell>,
     pub(super) work: Rc<Bell>,
     armed: Option<Instant>,
@@ -97,7 +91,6 @@ impl Gateway {
             actions: Vec::new(),
             roused: Vec::new(),
             last_id: 0,
-            partings: VecDeque::new(),
             alarm: Rc::default(),
             work: Rc::default(),
             armed: None,
@@ -302,12 +295,6 @@ impl Gateway {
             self.clock_due = None;
             self.look_at_clock(now);
         }
-        while let Some((due, id)) = self.partings.front().copied()
-            && due <= now
-        {
-            self.partings.pop_front();
-            self.hub.close(id, Ended::Stopping, now);
-        }
         self.hub.handle_timeout(now);
         self.bridge.handle_timeout(now, &mut self.actions);
         self.act(now);
@@ -408,12 +395,7 @@ impl Gateway {
                     self.work.ring();
                 }
                 Action::Acknowledge(ticket, reason) => self.hub.acknowledge(ticket, reason),
-                Action::Refuse(ticket) => {
-                    let id = ticket.connection;
-                    if self.hub.decline(ticket) && self.partings.iter().all(|(_, it)| *it != id) {
-                        self.partings.push_back((now + PARTING, id));
-                    }
-                }
+                Action::Refuse(ticket) => self.hub.decline(ticket, now),
                 Action::Publish(message) => self.hub.publish(&message, now),
                 Action::Store { changes, token } => {
                     self.storing.add(changes, token.map(Token::Bridge));
@@ -430,8 +412,7 @@ impl Gateway {
     fn next_timeout(&self) -> Option<Instant> {
         let hub = self.hub.next_timeout();
         let bridge = self.bridge.next_timeout();
-        let parting = self.partings.front().map(|(due, _)| *due);
-        let due = [hub, bridge, self.clock_due, self.books.due, parting];
+        let due = [hub, bridge, self.clock_due, self.books.due];
         due.into_iter().flatten().min()
     }
 }

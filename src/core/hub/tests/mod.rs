@@ -7,6 +7,7 @@ mod publishing;
 mod quirks;
 mod quota;
 mod random;
+mod resent;
 mod review;
 mod storing;
 mod subscribing;
@@ -179,6 +180,7 @@ impl Scenario {
         assert!(self.hub.subscriptions.is_empty(), "subscriptions");
         assert!(self.hub.connections.is_empty(), "connections");
         assert!(self.hub.closing.is_empty(), "closing");
+        assert!(self.hub.parted.is_empty(), "parted");
         assert!(self.hub.timers.is_empty(), "timers");
         assert!(self.hub.offline.is_empty(), "offline");
     }

@@ -264,6 +264,99 @@ fn publishers_are_told_or_kept_waiting_when_the_disk_refuses() {
 }
 
 #[test]
+fn a_publish_that_the_disk_refuses_is_not_taken_for_stored_when_sent_again() {
+    for connect in [v5_lasting("node", 1000), v4_persistent("node")] {
+        let (mut s, mut disk) = with_sleeper();
+        let node = s.join(connect.clone());
+        disk.commit_all(&mut s);
+        s.send(node, publish("a", "1", Q2, 1));
+        s.lose(node);
+        let node = s.join(connect.clone());
+        s.send(node, publish("a", "1", Q2, 1));
+        assert_eq!(s.packets(node), [""; 0], "nothing is on the disk yet");
+        while !s.batches.is_empty() {
+            disk.refuse(&mut s);
+        }
+        let told = s.packets(node);
+        s.wait(Duration::from_secs(10));
+        match connect.version {
+            Version::V5 => assert_eq!(told, ["pubrec 1 0x97"]),
+            Version::V3_1 | Version::V3_1_1 => assert!(s.closed.contains(&node) && told.is_empty()),
+        }
+        let node = s.join(connect.clone());
+        s.send(node, publish("a", "1", Q2, 1));
+        disk.commit_all(&mut s);
+        assert_eq!(s.packets(node), ["pubrec 1 0x00"]);
+        assert_eq!(s.hub.archive.holds(), 0);
+        let restored = restart(&mut s, &mut disk, None);
+        assert_eq!(restored.deliveries, 2, "the sleeper's, and the exchange");
+    }
+}
+
+#[test]
+fn an_exchange_that_is_not_settled_is_not_written_anew() {
+    let (mut s, mut disk) = (scenario(Limits::default()), Disk::default());
+    s.acknowledges = false;
+    let node = s.join(v4_persistent("node"));
+    disk.commit_all(&mut s);
+    s.hub.archive.doubt(s.now);
+    s.send(node, publish("a", "1", Q2, 1));
+    s.wait(INTERVAL);
+    // The one that holds the message is refused, the one after it is stored.
+    disk.refuse(&mut s);
+    assert!(disk.commit(&mut s));
+    assert_eq!(disk.count(Kind::Delivery), 0);
+    assert_eq!(disk.count(Kind::Session), 1);
+}
+
+#[test]
+fn what_nobody_would_send_again_stays_when_its_batch_is_refused() {
+    let (mut s, mut disk) = with_sleeper();
+    let node = s.join(v5("node"));
+    let reply = Message {
+        qos: Q1,
+        ..message("replies/1", "ok")
+    };
+    s.hub.receive(node, publish("a", "1", Q1, 1), s.now);
+    s.hub.publish(&reply, s.now);
+    s.run();
+    assert_eq!(s.batches.len(), 1);
+    disk.refuse(&mut s);
+    assert_eq!(s.packets(node), ["puback 1 0x97"]);
+    s.wait(INTERVAL);
+    disk.commit_all(&mut s);
+    let restored = restart(&mut s, &mut disk, None);
+    assert_eq!(restored.deliveries, 1);
+    let sleeper = s.connect(v4_persistent("sleeper"), &anyone());
+    let expected = ["connack 0x00 present", "replies/1=ok q1 #2 dup"];
+    assert_eq!(s.packets(sleeper), expected);
+}
+
+#[test]
+fn queues_give_back_what_a_route_leaves_with_its_client() {
+    for connect in [v5("node"), v4("node")] {
+        let (mut s, mut disk) = with_sleeper();
+        s.acknowledges = false;
+        let version = connect.version;
+        let node = s.join(connect);
+        s.send(node, publish("a", "1", Q1, 1));
+        let ticket = s.offers.pop().unwrap().ticket.unwrap();
+        s.hub.decline(ticket, s.now);
+        s.run();
+        disk.commit_all(&mut s);
+        let told = s.packets(node);
+        s.wait(Duration::from_secs(10));
+        assert_eq!(told == ["puback 1 0x97"], version == Version::V5);
+        assert_eq!(s.closed.contains(&node), version != Version::V5);
+        disk.commit_all(&mut s);
+        assert_eq!(disk.count(Kind::Delivery), 0);
+        let sleeper = s.connect(v4_persistent("sleeper"), &anyone());
+        assert_eq!(s.packets(sleeper), ["connack 0x00 present"]);
+        assert_eq!(s.hub.archive.holds(), 0);
+    }
+}
+
+#[test]
 fn all_is_written_anew_after_the_disk_has_refused() {
     let (mut s, mut disk) = (scenario(Limits::default()), Disk::default());
     let sleeper = s.join(v4_persistent("sleeper"));
