@@ -91,6 +91,9 @@ impl Bridge {
         let Some(queue) = self.queues.get_mut(waiting.pending.queue) else {
             return;
         };
+        if !queue.asks_where(&job.endpoint) {
+            return;
+        }
         let pauses = may_pause(&job.endpoint);
         let change = queue.circuit.observe(job.id, outcome, pauses, now);
         if let Outcome::Response(response) = outcome

@@ -9,6 +9,7 @@ mod circuit;
 mod direct;
 mod event;
 mod finish;
+mod moves;
 mod overview;
 mod portal;
 mod queue;
@@ -36,6 +37,8 @@ use crate::core::template::{MessageId, Values};
 
 pub use circuit::Standing;
 pub use event::{Action, Counters, EndpointState, Event, Job, JobId, Publisher, Report, Ticket};
+use moves::Trail;
+pub use overview::RouteState;
 use portal::Portal;
 use queue::{Entry, Item, Queue, Waiting};
 use stored::Shelf;
@@ -62,6 +65,8 @@ pub struct Bridge {
     running: HashMap<JobId, Box<Waiting>>,
     /// Deadlines of waiting jobs, with the place where each waits.
     deadlines: BTreeMap<(Instant, JobId), Place>,
+    /// Lanes that a route has taken to another endpoint before they had ended.
+    trails: Vec<Trail>,
     portal: Portal,
     shelf: Shelf,
     meter: Meter,
@@ -144,6 +149,7 @@ impl Bridge {
             slot_of: Vec::new(),
             running: HashMap::new(),
             deadlines: BTreeMap::new(),
+            trails: Vec::new(),
             portal: Portal::default(),
             shelf: Shelf::default(),
             meter: Meter::default(),
@@ -166,6 +172,12 @@ impl Bridge {
     /// and the acknowledgement does not wait for the response. One of a stored route is
     /// acknowledged when it is on the disk.
     pub fn handle(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+        self.take_in(event, now, actions);
+        self.follow_trails(now, actions);
+        self.report_new_orphans(actions);
+    }
+
+    fn take_in(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         match event {
             Event::Message {
                 message,
@@ -240,6 +252,7 @@ impl Bridge {
                 self.start_waiting(at, now, actions);
             }
         }
+        self.follow_trails(now, actions);
     }
 
     /// Returns whether jobs wait.

@@ -115,6 +115,8 @@ pub(super) struct Client {
 pub(super) struct Lane {
     pub(super) slot: usize,
     running: bool,
+    /// It waits for the same lane in another queue, see `moves`.
+    pub(super) held: bool,
     /// Its key in `delayed`.
     pub(super) delayed: Option<(Instant, JobId)>,
     pub(super) waiting: VecDeque<Item>,
@@ -123,6 +125,22 @@ pub(super) struct Lane {
 impl Client {
     pub(super) fn lane(&mut self, slot: usize) -> Option<&mut Lane> {
         self.lanes.iter_mut().find(|lane| lane.slot == slot)
+    }
+
+    /// Finds or makes a lane, and changes it.
+    pub(super) fn with_lane(&mut self, slot: usize, change: impl FnOnce(&mut Lane)) {
+        if let Some(lane) = self.lane(slot) {
+            return change(lane);
+        }
+        let mut lane = Lane {
+            slot,
+            running: false,
+            held: false,
+            delayed: None,
+            waiting: VecDeque::new(),
+        };
+        change(&mut lane);
+        self.lanes.push(lane);
     }
 }
 
@@ -145,6 +163,20 @@ impl Queue {
 
     pub(super) fn serves(&self, endpoint: &Endpoint) -> bool {
         self.endpoint.name == endpoint.name
+    }
+
+    /// Goes on with other settings of its endpoint. How one server stands says nothing of another.
+    pub(super) fn serve(&mut self, endpoint: &Arc<Endpoint>) {
+        if !self.asks_where(endpoint) {
+            self.circuit = Circuit::default();
+        }
+        self.endpoint = Arc::clone(endpoint);
+    }
+
+    /// Returns whether requests to this endpoint, as it is or was configured, go where those of the
+    /// queue go now.
+    pub(super) fn asks_where(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.url == endpoint.url && self.endpoint.address == endpoint.address
     }
 
     /// Returns how many jobs run.
@@ -174,15 +206,7 @@ impl Queue {
             self.held += 1;
             client.held += 1;
         }
-        match client.lane(slot) {
-            Some(lane) => lane.waiting.push_back(item),
-            None => client.lanes.push(Lane {
-                slot,
-                running: false,
-                delayed: None,
-                waiting: VecDeque::from([item]),
-            }),
-        }
+        client.with_lane(slot, |lane| lane.waiting.push_back(item));
         self.arrange(name, slot);
     }
 
@@ -195,7 +219,8 @@ impl Queue {
         let Some(lane) = client.lane(slot) else {
             return;
         };
-        let startable = !lane.running && lane.delayed.is_none() && !lane.waiting.is_empty();
+        let idle = !lane.running && !lane.held;
+        let startable = idle && lane.delayed.is_none() && !lane.waiting.is_empty();
         if startable && !is_ready {
             client.ready.push_back(slot);
             if client.ready.len() == 1 {
@@ -380,7 +405,7 @@ impl Queue {
         };
         client
             .lanes
-            .retain(|lane| lane.running || !lane.waiting.is_empty());
+            .retain(|lane| lane.running || lane.held || !lane.waiting.is_empty());
         if client.lanes.is_empty() {
             self.clients.remove(name);
         }

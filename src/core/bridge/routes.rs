@@ -19,7 +19,7 @@ impl Bridge {
         actions: &mut Vec<Action>,
     ) {
         self.take_over(routes);
-        self.report_orphans(actions);
+        self.shelf.news = true;
         for at in 0..self.queues.len() {
             let queue = self.queues.get(at);
             if queue.is_some_and(|queue| !self.is_configured(&queue.endpoint)) {
@@ -63,9 +63,13 @@ impl Bridge {
             moving = std::mem::take(&mut slot.orphans);
             moving.sort_by_key(|(_, entry)| entry.id);
         }
-        let moves = slot.route.is_none() || slot.queue != before;
+        let present = slot.route.as_ref().map(|_| slot.queue);
+        let moves = present != Some(before);
         if let Some(queue) = self.queues.get_mut(before).filter(|_| moves) {
             moving.extend(queue.take_stored(at));
+        }
+        if let Some(present) = present.filter(|_| moves) {
+            self.hold_back(at, before, present);
         }
         for (client, entry) in moving {
             self.shelve(at, &client, entry);
@@ -93,7 +97,7 @@ impl Bridge {
         let known = self.queues.iter().position(|it| it.serves(endpoint));
         let at = known.unwrap_or(self.queues.len());
         match self.queues.get_mut(at) {
-            Some(queue) => queue.endpoint = Arc::clone(endpoint),
+            Some(queue) => queue.serve(endpoint),
             None => self.queues.push(Queue::new(endpoint)),
         }
         at

@@ -52,6 +52,8 @@ pub(super) struct Shelf {
     anchor: Option<(Instant, u64)>,
     /// When it is next looked for what has become too old.
     pub(super) sweep: Option<Instant>,
+    /// Whether messages wait for a route that is not there of which the owner was not told.
+    pub(super) news: bool,
 }
 
 #[derive(Debug)]
@@ -67,8 +69,8 @@ struct Uncommitted {
 enum Loading {
     /// It is sent.
     Send(Place, Entry, JobId),
-    /// It is given up.
-    GiveUp(usize, Entry, Failure),
+    /// It is given up, as its route was when that was decided.
+    GiveUp(usize, Arc<Route>, Entry, Failure),
 }
 
 impl Shelf {
@@ -81,6 +83,24 @@ impl Shelf {
     #[cfg(test)]
     pub(super) fn cached_bytes(&self) -> usize {
         self.cached
+    }
+
+    /// Returns for how long a message has waited, `None` if it came while the time was not known.
+    pub(super) fn age(&self, entry: &Entry, now: Instant) -> Option<Duration> {
+        let time = self.now(now).filter(|_| entry.at > 0)?;
+        Some(Duration::from_secs(time.saturating_sub(entry.at)))
+    }
+
+    /// Returns what waits in no queue, with its slot: it is on its way to the disk, or its value on
+    /// its way from there.
+    pub(super) fn between(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        let commits = self.commits.values();
+        let loading = self.loading.values().map(|it| match it {
+            Loading::Send(place, entry, _) => (place.slot, entry),
+            Loading::GiveUp(slot, _, entry, _) => (*slot, entry),
+        });
+        let commits = commits.map(|it| (it.pending.slot, &it.entry));
+        commits.chain(loading)
     }
 
     fn now(&self, now: Instant) -> Option<u64> {
@@ -230,7 +250,9 @@ impl Bridge {
         self.shelf.keep(entry.id, value);
         self.shelve(pending.slot, &pending.publisher.client, entry);
         self.plan_sweep(now);
-        self.start_waiting(pending.queue, now, actions);
+        // Its route may have gone elsewhere meanwhile.
+        let queue = self.slots.get(pending.slot).map(|slot| slot.queue);
+        self.start_waiting(queue.unwrap_or(pending.queue), now, actions);
     }
 
     /// Answers for what could not be written.
@@ -258,6 +280,7 @@ impl Bridge {
             return;
         };
         if own.route.is_none() {
+            self.shelf.news |= own.orphans.is_empty();
             own.orphans.push((Arc::clone(client), entry));
         } else if let Some(queue) = self.queues.get_mut(own.queue) {
             queue.push(client, slot, Item::Stored(entry));
@@ -305,8 +328,8 @@ impl Bridge {
                 self.send(&place, (entry, id), value, now, actions);
                 self.start_waiting(queue, now, actions);
             }
-            Some(Loading::GiveUp(slot, entry, failure)) => {
-                self.given_up(slot, entry, value, failure, actions);
+            Some(Loading::GiveUp(slot, route, entry, failure)) => {
+                self.given_up((slot, route), entry, value, failure, actions);
             }
             None => {}
         }
@@ -321,20 +344,14 @@ impl Bridge {
         actions: &mut Vec<Action>,
     ) {
         let slot = self.slots.get(place.slot);
-        let Some(route) = slot.and_then(|slot| slot.route.clone()) else {
-            // The route went while the value came.
-            if let Some(queue) = self.queues.get_mut(place.queue) {
-                queue.finish(&place.client, place.slot, false);
-            }
-            self.shelve(place.slot, &place.client, entry);
-            return;
-        };
-        if self.stopping {
+        let stays = slot.filter(|slot| slot.queue == place.queue && !self.stopping);
+        let Some(route) = stays.and_then(|slot| slot.route.clone()) else {
+            // The route went, or goes elsewhere, while the value came.
             if let Some(queue) = self.queues.get_mut(place.queue) {
                 queue.circuit.give_back(id, now);
             }
             return self.put_back(place, entry, id, now);
-        }
+        };
         let Some(kept) = value.and_then(Kept::decode) else {
             self.count(place.slot, |counters| counters.queued -= 1);
             self.lose(place.slot, entry, actions);
@@ -461,11 +478,14 @@ impl Bridge {
             }
             return;
         }
-        // Its route went elsewhere while it was on its way.
+        // Its route went elsewhere while it was on its way. Nothing is known of the endpoint there.
         if let Some(queue) = self.queues.get_mut(place.queue) {
             queue.finish(&place.client, place.slot, false);
         }
-        self.shelve(place.slot, &place.client, entry);
+        match self.queues.get_mut(at).filter(|_| known) {
+            Some(queue) => queue.push_front(&place.client, place.slot, Item::Stored(entry)),
+            None => self.shelve(place.slot, &place.client, entry),
+        }
     }
 
     /// Returns whether another attempt may end better. Attempts that reach no server are not
@@ -531,28 +551,31 @@ impl Bridge {
     /// Gives up a message that was taken out of its lane. Its room is free at once; it is answered
     /// and deleted when its value has come.
     fn part(&mut self, slot: usize, entry: Entry, failure: Failure, actions: &mut Vec<Action>) {
+        let Some(route) = self.slots.get(slot).and_then(|slot| slot.route.clone()) else {
+            self.count(slot, |counters| counters.queued -= 1);
+            return self.lose(slot, entry, actions);
+        };
         if let Some(value) = self.shelf.take(entry.id) {
-            self.given_up(slot, entry, Some(&value), failure, actions);
+            self.given_up((slot, route), entry, Some(&value), failure, actions);
             return;
         }
         self.release(slot, entry);
         let entry = Entry { size: 0, ..entry };
-        let loading = Loading::GiveUp(slot, entry, failure);
+        let loading = Loading::GiveUp(slot, route, entry, failure);
         self.shelf.loading.insert(entry.id, loading);
         actions.push(Action::Load(key(entry.id)));
     }
 
     fn given_up(
         &mut self,
-        slot: usize,
+        (slot, route): (usize, Arc<Route>),
         entry: Entry,
         value: Option<&Bytes>,
         failure: Failure,
         actions: &mut Vec<Action>,
     ) {
         self.count(slot, |counters| counters.queued -= 1);
-        let route = self.slots.get(slot).and_then(|slot| slot.route.clone());
-        let Some((kept, route)) = value.and_then(Kept::decode).zip(route) else {
+        let Some(kept) = value.and_then(Kept::decode) else {
             return self.lose(slot, entry, actions);
         };
         let (pending, _) = self.prepare(slot, route, kept);
@@ -649,15 +672,19 @@ impl Bridge {
 
     /// Takes note that all was restored, and begins to send it.
     pub fn restored(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.report_orphans(actions);
+        self.shelf.news = true;
+        self.report_new_orphans(actions);
         self.plan_sweep(now);
         for at in 0..self.queues.len() {
             self.start_waiting(at, now, actions);
         }
     }
 
-    /// Says which messages wait for a route that is not there.
-    pub(super) fn report_orphans(&self, actions: &mut Vec<Action>) {
+    /// Says which messages wait for a route that is not there, if that is news.
+    pub(super) fn report_new_orphans(&mut self, actions: &mut Vec<Action>) {
+        if !std::mem::take(&mut self.shelf.news) {
+            return;
+        }
         let orphaned = self.slots.iter().filter(|slot| !slot.orphans.is_empty());
         actions.extend(orphaned.map(|slot| {
             Action::Report(Report::Orphans {

@@ -110,7 +110,7 @@ fn route(route: &Route) -> Value<'_> {
     let counters = &route.counters;
     Value::Object(vec![
         ("name", Value::Text(&route.name)),
-        ("endpoint", Value::Text(&route.endpoint)),
+        ("endpoint", maybe(route.endpoint.as_deref(), Value::Text)),
         ("received", number(counters.received)),
         ("succeeded", number(counters.succeeded)),
         ("failed", number(counters.failed)),

@@ -29,7 +29,7 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Who is connected.
     pub clients: Clients,
-    /// In file order.
+    /// In file order; behind them those that are no longer configured and for which messages wait.
     pub routes: Vec<Route>,
     /// In file order.
     pub endpoints: Vec<Endpoint>,
@@ -124,12 +124,14 @@ pub struct Clients {
 pub struct Route {
     /// Its name.
     pub name: String,
-    /// The endpoint that it asks.
-    pub endpoint: String,
+    /// The endpoint that it asks; `None` if it is not in the configuration any more, and messages
+    /// wait for it.
+    pub endpoint: Option<String>,
     /// What came of its messages. They add up: received = succeeded + failed + queued + in flight
     /// + dropped.
     pub counters: Counters,
-    /// How long the oldest message that waits has waited; `None` if none does.
+    /// How long the oldest message that waits has waited, in memory or in the store; `None` if none
+    /// does, or if it came while the time was not known.
     pub oldest: Option<Duration>,
 }
 

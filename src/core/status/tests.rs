@@ -55,7 +55,7 @@ fn busy() -> Status {
         },
         routes: vec![Route {
             name: "door".into(),
-            endpoint: "alarms".into(),
+            endpoint: Some("alarms".into()),
             counters: Counters {
                 received: 1000,
                 succeeded: 990,

@@ -149,7 +149,8 @@ fn routes(routes: &[Route], out: &mut String) {
             counters.in_flight,
             counters.dropped,
         ];
-        let mut row = vec![format!("{} → {}", route.name, route.endpoint)];
+        let endpoint = route.endpoint.as_deref().unwrap_or("NO ROUTE");
+        let mut row = vec![format!("{} → {endpoint}", route.name)];
         row.extend(numbers.map(|number| number.to_string()));
         row.push(route.oldest.map_or_else(|| "-".to_owned(), age));
         row

@@ -71,17 +71,14 @@ impl Gateway {
     }
 
     fn routes(&self, now: Instant) -> Vec<Route> {
-        let routes = self.bridge.routes().routes.iter();
-        let counters = self.bridge.counters();
-        let oldest = self.bridge.waiting_since();
-        let rows = routes.zip(counters).zip(oldest);
-        let row = rows.map(|((route, counters), oldest)| Route {
-            name: route.name.clone(),
-            endpoint: route.endpoint.name.clone(),
-            counters,
-            oldest: oldest.map(|since| now.saturating_duration_since(since)),
+        let states = self.bridge.route_states(now).into_iter();
+        let rows = states.map(|state| Route {
+            name: state.name,
+            endpoint: state.endpoint,
+            counters: state.counters,
+            oldest: state.oldest,
         });
-        row.collect()
+        rows.collect()
     }
 
     fn endpoints(&self, now: Instant) -> Vec<Endpoint> {

@@ -1,6 +1,8 @@
 //! Stored routes before a disk of the test's own: what is acknowledged is on it, and what is on it
 //! arrives, whenever the program ends.
 
+mod moving;
+
 use std::collections::VecDeque;
 
 use super::*;
