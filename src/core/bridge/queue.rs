@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::core::bridge::circuit::{Admission, Circuit};
-use crate::core::bridge::rate::Bucket;
+use crate::core::bridge::rate::{Bucket, Common};
 use crate::core::bridge::{Job, JobId, Pending};
 use crate::core::endpoint::Endpoint;
 use crate::core::outcome::{Code, Failure, Outcome};
@@ -93,7 +93,7 @@ pub(super) struct Queue {
     turns: VecDeque<Arc<str>>,
     /// Lanes that go on at a time, with the job that waits for it.
     pub(super) delayed: BTreeMap<(Instant, JobId), (Arc<str>, usize)>,
-    bucket: Bucket,
+    bucket: Common,
     /// The buckets of clients, as far as they are not full.
     allowances: HashMap<Arc<str>, Bucket>,
     /// When something that was passed over may start.
@@ -155,7 +155,7 @@ impl Queue {
             clients: HashMap::new(),
             turns: VecDeque::new(),
             delayed: BTreeMap::new(),
-            bucket: Bucket::default(),
+            bucket: Common::default(),
             allowances: HashMap::new(),
             wake: None,
         }
@@ -260,7 +260,7 @@ impl Queue {
             self.turns.push_back(Arc::clone(&name));
         }
         if let Some(rate) = self.endpoint.conduct.rate {
-            self.bucket.take(rate, now);
+            self.bucket.take(&name, rate, now);
         }
         if let Some(rate) = self.endpoint.conduct.client_rate {
             if self.allowances.len() >= REMEMBERED {
@@ -284,6 +284,12 @@ impl Queue {
         let direct = self.circuit.admits(false, now);
         let stored = self.circuit.admits(true, now);
         for (turn, name) in self.turns.iter().enumerate() {
+            if let Some(rate) = self.endpoint.conduct.rate
+                && let Some(until) = self.bucket.wait_of(name, rate, now)
+            {
+                self.wake = sooner(self.wake, Some(until));
+                continue;
+            }
             if let Some(rate) = self.endpoint.conduct.client_rate
                 && let Some(bucket) = self.allowances.get(name)
                 && let Some(until) = bucket.wait(rate, now)
@@ -430,7 +436,8 @@ impl Queue {
     /// Returns whether the rate is what keeps a client's jobs from starting.
     pub(super) fn is_slowed(&self, name: &str, now: Instant) -> bool {
         let conduct = &self.endpoint.conduct;
-        let all = conduct.rate.and_then(|rate| self.bucket.wait(rate, now));
+        let all = conduct.rate;
+        let all = all.and_then(|rate| self.bucket.wait_of(name, rate, now));
         let own = self.allowances.get(name);
         let own = own.zip(conduct.client_rate);
         all.is_some() || own.is_some_and(|(bucket, rate)| bucket.wait(rate, now).is_some())

@@ -634,16 +634,16 @@ fn polite_p99(flood: bool, change: impl Fn(&mut Endpoint)) -> Duration {
 
 #[test]
 fn a_flooding_node_at_most_doubles_the_p99_of_polite_ones() {
-    for rate in [None, Some(40)] {
+    for (rate, own) in [(None, None), (Some(40), None), (Some(40), Some(4))] {
         let per = SECOND;
         let change = |it: &mut Endpoint| {
             it.conduct.rate = rate.map(|count| Rate { count, per });
-            it.conduct.client_rate = rate.map(|_| Rate { count: 4, per });
+            it.conduct.client_rate = own.map(|count| Rate { count, per });
         };
         let (alone, flooded) = (polite_p99(false, change), polite_p99(true, change));
         assert!(
             flooded <= alone * 2,
-            "{rate:?}: {flooded:?}, alone {alone:?}"
+            "{rate:?}, {own:?}: {flooded:?}, alone {alone:?}"
         );
     }
 }
