@@ -7,4 +7,5 @@ pub(crate) mod echo;
 pub(crate) mod load;
 pub(crate) mod origin;
 pub(crate) mod process;
+pub(crate) mod publish;
 pub(crate) mod wire;

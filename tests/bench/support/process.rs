@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -119,11 +119,36 @@ impl Daemon {
 
     /// Asks it to stop and returns the line with this text that it then logs.
     pub(crate) fn last_line(&self, text: &str) -> String {
+        self.signal("TERM");
+        self.child.wait_for_line(text)
+    }
+
+    /// Sends it a signal, such as `USR1`.
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let mut kill = Command::new("/bin/sh");
-        let sent = kill.args(["-c", "kill \"$0\"", &id]).status();
+        let sent = kill
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &id])
+            .status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Waits for a line of its log.
+    pub(crate) fn wait_for_line(&self, text: &str) -> String {
         self.child.wait_for_line(text)
+    }
+
+    /// Returns what `status --json` tells.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let mut command = Command::new(release_binary());
+        command.arg("--config").arg(self.folder.join("bridge.toml"));
+        let output = command.args(["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).expect("a status")
+    }
+
+    /// Returns its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Returns the resident memory in KiB.
