@@ -4,7 +4,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -129,6 +129,7 @@ impl Files {
     fn try_write(&mut self, group: &Group) -> io::Result<()> {
         let start = u64::from(group.offset);
         let is_new = group.offset == 0;
+        self.still_there()?;
         let known = matches!(&self.writing, Some((number, end, _))
             if *number == group.segment && *end == start && !is_new);
         if !known {
@@ -136,7 +137,12 @@ impl Files {
             let mut options = OpenOptions::new();
             options.write(true).create(is_new).truncate(is_new);
             let file = options.mode(0o600).open(self.path(group.segment))?;
-            if file.metadata()?.len() != start {
+            let length = file.metadata()?.len();
+            if length < start {
+                let why = format!("the segment has lost {} bytes", start - length);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            if length > start {
                 file.set_len(start)?;
             }
             self.writing = Some((group.segment, start, file));
@@ -167,6 +173,24 @@ impl Files {
         Ok(())
     }
 
+    /// Fails if the directory of the segments, or the one that is written to, was removed, moved
+    /// away or mounted over: what is written to the open file would not be found again.
+    fn still_there(&self) -> io::Result<()> {
+        let segment = self.writing.as_ref();
+        let segment = segment.map(|(number, _, file)| (self.path(*number), file));
+        for (path, file) in [Some((self.root.join(LOG), &self.log)), segment]
+            .into_iter()
+            .flatten()
+        {
+            let (there, opened) = (fs::metadata(path)?, file.metadata()?);
+            if (there.dev(), there.ino()) != (opened.dev(), opened.ino()) {
+                let why = "another file or directory is in its place; put it back or restart";
+                return Err(io::Error::other(why));
+            }
+        }
+        Ok(())
+    }
+
     /// Cuts off what an unfinished write has left at the end of a segment.
     pub(super) fn cut(&self, number: u32, bytes: usize) -> io::Result<()> {
         let path = self.path(number);
@@ -184,7 +208,11 @@ impl Files {
     /// Removes a segment for good.
     pub(super) fn remove(&mut self, number: u32) -> io::Result<()> {
         self.reading = None;
-        fs::remove_file(self.path(number))?;
+        // It may be gone since the last attempt, whose second step failed.
+        match fs::remove_file(self.path(number)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            Ok(()) | Err(_) => {}
+        }
         // If the next one went and this one came back, so would what it holds.
         self.log.sync_all()?;
         self.syncs = self.syncs.wrapping_add(1);

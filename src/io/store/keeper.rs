@@ -171,12 +171,21 @@ impl Keeper {
             Ok(value) => Some(value),
             Err(cause) => {
                 self.status.damaged = self.status.damaged.saturating_add(1);
-                let path = self.files.path(place.segment);
+                let (path, offset) = (self.files.path(place.segment), place.offset);
+                let shown = path.display();
                 error!(
-                    "store: `{}`: a value at {} can not be read: {cause}; it is lost, check the disk",
-                    path.display(),
-                    place.offset
+                    "store: `{shown}`: a value at {offset} can not be read: {cause}; it is lost, \
+                     check the disk"
                 );
+                // Its segment is removed when nothing else in it counts: what may be read yet by
+                // a person is kept.
+                match self.files.set_aside(place.segment) {
+                    Ok((aside, false)) => {
+                        error!("store: `{shown}` is kept as `{}`", aside.display());
+                    }
+                    Ok((_, true)) => {}
+                    Err(cause) => warn!("store: `{shown}` can not be set aside: {cause}"),
+                }
                 self.chain.lose(key);
                 None
             }
@@ -211,10 +220,12 @@ impl Keeper {
         }
         let written = self.write(&taken);
         match written {
-            Ok(()) => {
+            Ok(is_written) => {
                 let count = u64::try_from(taken.len()).unwrap_or_default();
                 self.status.batches = self.status.batches.wrapping_add(count);
-                self.recover();
+                if is_written {
+                    self.recover();
+                }
             }
             Err(cause) => {
                 for batch in &taken {
@@ -250,11 +261,12 @@ impl Keeper {
         }
     }
 
-    fn write(&mut self, batches: &[Vec<Change>]) -> io::Result<()> {
+    /// Returns whether there was anything to write.
+    fn write(&mut self, batches: &[Vec<Change>]) -> io::Result<bool> {
         let owed: Vec<_> = self.owed.iter().map(|key| Change::Delete(*key)).collect();
         let all = || std::iter::once(owed.as_slice()).chain(batches.iter().map(Vec::as_slice));
         if all().all(<[Change]>::is_empty) {
-            return Ok(());
+            return Ok(false);
         }
         let size = |change: &Change| match change {
             Change::Put(_, value) => value.len(),
@@ -274,7 +286,7 @@ impl Keeper {
         if result.is_ok() {
             self.owed.clear();
         }
-        result
+        result.map(|()| true)
     }
 
     fn write_group<'c>(

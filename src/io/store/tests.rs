@@ -100,6 +100,69 @@ fn full_disk_refuses_batches_as_a_whole_and_recovers() {
 }
 
 #[test]
+fn nothing_is_stored_in_files_that_were_removed_or_moved_away() {
+    let directory = TempDir::new();
+    let log = directory.path().join("store/log");
+    let away = directory.path().join("away");
+    let segment = |keeper: &Keeper| keeper.files.path(1);
+    // What is done to the store, how it is undone, and what is said of a write between.
+    type Act<'a> = &'a dyn Fn(&Path);
+    let acts: [(Act<'_>, Act<'_>, &str); 4] = [
+        (
+            &|_| fs::rename(&log, &away).unwrap(),
+            &|_| fs::rename(&away, &log).unwrap(),
+            "No such file",
+        ),
+        (
+            &|_| {
+                fs::rename(&log, &away).unwrap();
+                fs::create_dir(&log).unwrap();
+            },
+            &|_| {
+                fs::remove_dir(&log).unwrap();
+                fs::rename(&away, &log).unwrap();
+            },
+            "put it back or restart",
+        ),
+        (
+            &|segment| fs::rename(segment, &away).unwrap(),
+            &|segment| fs::rename(&away, segment).unwrap(),
+            "No such file",
+        ),
+        (
+            &|segment| {
+                fs::rename(segment, &away).unwrap();
+                fs::write(segment, b"").unwrap();
+            },
+            &|segment| fs::rename(&away, segment).unwrap(),
+            "put it back or restart",
+        ),
+    ];
+    let mut keeper = open(&directory);
+    commit(&mut keeper, vec![put(1, 100)]).unwrap();
+    for ((act, undo, said), id) in acts.into_iter().zip(10..) {
+        commit(&mut keeper, vec![put(id, 10)]).unwrap();
+        let segment = segment(&keeper);
+        act(&segment);
+        let why = commit(&mut keeper, vec![put(99, 10)]).unwrap_err();
+        assert!(why.contains(said), "{why}");
+        // Nor is a file that holds less than was written filled up.
+        commit(&mut keeper, vec![put(99, 10)]).unwrap_err();
+        commit(&mut keeper, Vec::new()).unwrap();
+        assert!(keeper.status().trouble.is_some(), "nothing was written");
+        undo(&segment);
+        commit(&mut keeper, vec![put(id + 10, 10)]).unwrap();
+        assert_eq!(keeper.status().trouble, None);
+    }
+    drop(keeper);
+    let ids: Vec<_> = values(&mut open(&directory))
+        .iter()
+        .map(|it| it.0)
+        .collect();
+    assert_eq!(ids, [1, 10, 11, 12, 13, 20, 21, 22, 23]);
+}
+
+#[test]
 fn full_store_refuses_what_grows_and_takes_what_makes_room() {
     let directory = TempDir::new();
     let mut keeper = open(&directory);
