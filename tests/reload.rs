@@ -18,14 +18,16 @@ mod mqtt;
 #[path = "support/temp_dir.rs"]
 mod temp_dir;
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use certificates::Authority;
 use daemon::{Daemon, port, program};
-use https::{Script, Server};
-use mqtt::{Client, block, connect_with, publish};
+use https::{Script, Server, Step, response};
+use mqtt::{Client, LIMIT, ack, block, connect_with, publish};
 use serde_json::Value;
 use temp_dir::TempDir;
 
@@ -443,4 +445,111 @@ fn fifty_reloads_under_traffic_lose_nothing() {
     let clients = &site.status()["clients"];
     // Four nodes and the first of `Site::start`: nobody had to connect again.
     assert_eq!(clients["accepted"], 5);
+}
+
+#[test]
+fn reloads_under_traffic_lose_no_stored_message_and_keep_its_order() {
+    // What arrives at either server, in one order: target and key.
+    let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    let server = || {
+        let seen = Arc::clone(&seen);
+        let script = Script::answering(move |request| {
+            let mut seen = seen.lock().unwrap();
+            let key = request.header("idempotency-key").unwrap().to_owned();
+            seen.push((request.line().replace("POST /", ""), key));
+            let status = if seen.len().is_multiple_of(7) {
+                "503 x"
+            } else {
+                "200 OK"
+            };
+            vec![Step::Send(response(status, &[], b""))]
+        });
+        Server::start(&authority().good(&["api.test"]), script)
+    };
+    let (one, two) = (server(), server());
+    let kept = |endpoint: &str| {
+        format!(
+            "[[route]]\nname = \"keep\"\ntopic = \"keep/{{x}}/{{n}}\"\nendpoint = \"{endpoint}\"\n\
+             method = \"POST\"\npath = \"/{{x}}/{{n}}\"\ndelivery = \"stored\"\n\
+             reply = \"replies/keep/{{x}}\"\n"
+        )
+    };
+    let store = "[store]\ndirectory = \"store\"\n";
+    let api = |name: &str, server: &Server, more: &str| {
+        format!(
+            "{}retry = {{ first = \"20ms\" }}\n{more}",
+            endpoint(name, server)
+        )
+    };
+    let texts = [
+        store.to_owned() + &api("api", &one, "") + &kept("api"),
+        store.to_owned() + &api("api", &two, "concurrency = 4\n") + &kept("api"),
+        store.to_owned() + &api("api", &one, "") + &api("other", &two, "") + &kept("other"),
+        store.to_owned() + &api("api", &two, "") + &route("more", "api", "/more") + &kept("api"),
+    ];
+    let mut site = Site::start(&texts[0]);
+    let address = site.address();
+    let done = AtomicBool::new(false);
+    let published: Vec<u16> = std::thread::scope(|scope| {
+        let nodes: Vec<_> = (0..8)
+            .map(|node| {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut client = Client::connect(address, &format!("node{node}"));
+                    let mut number = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        number += 1;
+                        client.send(&publish(format!("keep/{node}/{number}"), "x", 1, number));
+                        client.expect(&ack(0x40, number));
+                    }
+                    number
+                })
+            })
+            .collect();
+        for number in 1..=36 {
+            site.reload(&texts[number % texts.len()]);
+        }
+        done.store(true, Ordering::Relaxed);
+        nodes.into_iter().map(|node| node.join().unwrap()).collect()
+    });
+    let total: usize = published.iter().map(|it| usize::from(*it)).sum();
+    let limit = clock() + LIMIT * 12;
+    let counters = loop {
+        let routes = site.status()["routes"].clone();
+        let routes = routes.as_array().unwrap();
+        let keep = routes.iter().find(|it| it["name"] == "keep").unwrap();
+        let count = |name: &str| keep[name].as_u64().unwrap();
+        let parts = ["succeeded", "failed", "queued", "in_flight", "dropped"];
+        assert_eq!(count("received"), parts.map(count).iter().sum::<u64>());
+        if count("queued") + count("in_flight") == 0 || clock() > limit {
+            break keep.clone();
+        }
+    };
+    assert_eq!(counters["received"], total);
+    assert_eq!(counters["succeeded"], total);
+    assert_eq!(in_order(&seen.lock().unwrap()), published);
+}
+
+/// Sees that each of 8 nodes was served in order, again only under the same key; returns the last
+/// number of each.
+fn in_order(seen: &[(String, String)]) -> Vec<u16> {
+    let mut keys = HashMap::new();
+    let mut last = [0_u16; 8];
+    for (target, key) in seen {
+        let (node, number) = target.split_once('/').unwrap();
+        let (node, number): (usize, u16) = (node.parse().unwrap(), number.parse().unwrap());
+        let first = keys.entry(target.clone()).or_insert_with(|| key.clone());
+        assert_eq!(first, key, "{target} again under another key");
+        assert!(number == last[node] || number == last[node] + 1, "{target}");
+        last[node] = number;
+    }
+    last.to_vec()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a wait for the real daemon has a limit by the real clock"
+)]
+fn clock() -> Instant {
+    Instant::now()
 }
