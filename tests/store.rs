@@ -1,28 +1,17 @@
 //! The store of the real daemon: what it says of a directory it can not use, and what it does
 //! about files that it can not read.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "what is not as expected has to fail"
-)]
+#![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
 
 #[path = "support/daemon.rs"]
 mod daemon;
-#[path = "support/mqtt.rs"]
-mod mqtt;
 #[path = "support/temp_dir.rs"]
 mod temp_dir;
 
 use daemon::{Daemon, program};
-use mqtt::{Client, ack, connect_4, publish};
 use temp_dir::TempDir;
 
 /// A folder with a bridge.toml of these lines in `[store]`.
@@ -146,121 +135,4 @@ fn damaged_file_is_set_aside_and_the_daemon_runs() {
     assert_eq!(fs::read(aside).unwrap(), [b'?'; 5000]);
     daemon.signal("TERM");
     daemon.line("stopped");
-}
-
-/// Nodes that publish at once.
-const NODES: usize = 4;
-/// Messages of a node that wait for their acknowledgement.
-const WINDOW: usize = 8;
-
-fn address(daemon: &Daemon) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, daemon.port.parse().unwrap()).into()
-}
-
-/// Publishes at QoS 1, from this number on, until the connection breaks. Returns the number to go
-/// on with, and those that were acknowledged.
-fn publish_until_the_end(address: SocketAddr, node: usize, first: usize) -> (usize, Vec<usize>) {
-    let id = |number: usize| u16::try_from(number % 60_000 + 1).unwrap();
-    let mut client = Client::open(address);
-    client.send_if_open(&connect_4(&format!("node{node}"), mqtt::CLEAN));
-    let (mut next, mut acknowledged) = (first, Vec::new());
-    if client.next_packet().is_none() {
-        return (next, acknowledged);
-    }
-    loop {
-        while next < first + acknowledged.len() + WINDOW {
-            let payload = format!("{node} {next}");
-            let packet = publish(format!("n/{node}"), payload, 1, id(next));
-            client.send_if_open(&packet);
-            next += 1;
-        }
-        let number = first + acknowledged.len();
-        match client.next_packet() {
-            Some(packet) => assert_eq!(packet, ack(0x40, id(number)), "message {number}"),
-            None => return (next, acknowledged),
-        }
-        acknowledged.push(number);
-    }
-}
-
-/// Takes everything that waits for a session: node and number of each message, in order.
-fn drain(address: SocketAddr, id: &str) -> Vec<(usize, usize)> {
-    let (mut client, present) = Client::resume(address, id);
-    assert!(present, "the session is gone");
-    let mut messages = Vec::new();
-    // What answers the last of these comes after all that waits.
-    client.send(&mqtt::PINGREQ);
-    let mut quiet = false;
-    loop {
-        let packet = client.packet();
-        if packet == mqtt::PINGRESP {
-            if quiet {
-                return messages;
-            }
-            quiet = true;
-            client.send(&mqtt::PINGREQ);
-            continue;
-        }
-        assert_eq!(packet[0] & 0xF6, 0x32, "{packet:02x?}");
-        quiet = false;
-        // One byte of length, the topic `n/<node>`, the identifier.
-        let (identifier, payload) = (u16::from_be_bytes([packet[7], packet[8]]), &packet[9..]);
-        let text = std::str::from_utf8(payload).unwrap();
-        let (node, number) = text.split_once(' ').unwrap();
-        messages.push((node.parse().unwrap(), number.parse().unwrap()));
-        client.send(&ack(0x40, identifier));
-    }
-}
-
-#[test]
-fn kill_at_any_moment_loses_no_message_that_was_acknowledged() {
-    let folder = folder("directory = \"kept\"\nmax_bytes = \"64MiB\"");
-    let text = folder.read("bridge.toml");
-    let queue = "[broker]\nqueue = { messages = 100000, bytes = \"16MiB\" }\nmemory = \"64MiB\"\n";
-    folder.write("bridge.toml", &text.replacen("[broker]\n", queue, 1));
-    let daemon = Daemon::start(&folder, &["run"]);
-    let (mut keeper, _) = Client::resume(address(&daemon), "keeper");
-    keeper.subscribe("n/#", 1);
-    keeper.leave();
-    // Neither CONNACK nor SUBACK waits for the disk; a stop does.
-    let (code, log) = daemon.stop();
-    assert_eq!(code, Some(0), "{log}");
-    let mut next = [0; NODES];
-    let mut acknowledged: [BTreeSet<usize>; NODES] = Default::default();
-    let (mut random, mut found) = (5_u32, Vec::new());
-    for round in 0..10 {
-        let daemon = Daemon::start(&folder, &["run"]);
-        let log = daemon.log.join("\n");
-        assert!(!log.contains("damaged"), "round {round}: {log}");
-        let address = address(&daemon);
-        if round % 3 == 2 {
-            found.extend(drain(address, "keeper"));
-        }
-        let nodes: Vec<_> = (0..NODES)
-            .map(|node| {
-                let first = next[node];
-                thread::spawn(move || publish_until_the_end(address, node, first))
-            })
-            .collect();
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // Any moment will do.
-        thread::park_timeout(Duration::from_millis(50 + u64::from(random >> 23)));
-        drop(daemon);
-        for (node, thread) in nodes.into_iter().enumerate() {
-            let (last, own) = thread.join().unwrap();
-            next[node] = last;
-            acknowledged[node].extend(own);
-        }
-    }
-    let daemon = Daemon::start(&folder, &["run"]);
-    found.extend(drain(address(&daemon), "keeper"));
-    for (node, acknowledged) in acknowledged.iter().enumerate() {
-        let own = found.iter().filter(|(from, _)| *from == node);
-        let numbers: Vec<usize> = own.map(|(_, number)| *number).collect();
-        let kept: BTreeSet<usize> = numbers.iter().copied().collect();
-        let lost: Vec<_> = acknowledged.difference(&kept).collect();
-        assert_eq!(lost, Vec::<&usize>::new(), "of node {node}");
-        assert!(acknowledged.len() > 20, "node {node} was hardly heard");
-        assert!(numbers.is_sorted(), "node {node}: {numbers:?}");
-    }
 }
