@@ -20,15 +20,19 @@ use mqtt_https_bridge::core::outcome::{Code, Failure, Outcome, Response};
 use mqtt_https_bridge::core::topic::Topic;
 use mqtt_https_bridge_fuzz::{Input, config, message, publisher, tell};
 
-/// Two endpoints with little room; the last route can refuse to render, and cuts into chunks.
+/// Two endpoints with little room, where each message is one attempt; the last route can refuse to render, and cuts into chunks.
 const TEXT: &str = r#"
 [endpoint.narrow]
 url = "https://narrow.example.com"
+retry = { attempts = 1 }
+pause = false
 concurrency = 1
 queue = 4
 share = 2
 [endpoint.wide]
 url = "https://wide.example.com"
+retry = { attempts = 1 }
+pause = false
 concurrency = 3
 [[route]]
 topic = "n/{id}/a"
@@ -242,7 +246,10 @@ impl World {
 
     fn start(&mut self, job: Job) {
         assert!(!self.stopping, "{job:?} was started in the end");
-        assert!(self.started.insert((job.id, job.attempt)), "{job:?} was started twice");
+        assert!(
+            self.started.insert((job.id, job.attempt)),
+            "{job:?} was started twice"
+        );
         assert!(job.deadline > self.now, "{job:?} is of no use");
         let endpoint = &job.endpoint.name;
         let running = self
@@ -285,7 +292,8 @@ impl World {
             assert_eq!(received, sum, "{}: {counters:?}", self.names[at]);
             let taken = self.routes.values().filter(|route| **route == at).count();
             assert_eq!(received, taken, "{}", self.names[at]);
-            assert_eq!(succeeded + failed, self.settled[at], "{}", self.names[at]);
+            let settled = succeeded + failed + dropped;
+            assert_eq!(settled, self.settled[at], "{}", self.names[at]);
             let told = self
                 .replies
                 .keys()

@@ -170,13 +170,16 @@ fn perform(table: &Arc<RouteTable>, message: &Message, publisher: &Publisher) ->
                 Action::Start(own) => job = Some(own),
                 Action::Publish(reply) => told.replies.push(reply),
                 Action::Acknowledge(..) | Action::Report(_) => {}
+                Action::Store { .. } | Action::Load(_) | Action::Refuse(_) => {
+                    panic!("no route is stored: {action:?}")
+                }
             }
         }
         let Some(job) = job else {
             assert_eq!(told.replies.len(), 1, "no request, so one reply");
             return Some(told);
         };
-        told.request = Some(job.request);
+        told.request = Some(Request::clone(&job.request));
         let before = told.replies.len();
         bridge.handle(
             Event::Finished {
