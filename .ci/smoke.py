@@ -32,6 +32,7 @@ LIMIT = 20  # seconds for any single wait
 BINARY = os.path.abspath(sys.argv[1])
 # The packages' program has no WebSocket.
 WEBSOCKET = "--without-websocket" not in sys.argv
+WEB_LISTENER = 'websocket = { listen = ["127.0.0.1:0"], origins = ["https://garden.example"] }\n'
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
 passed = failed = 0
@@ -160,8 +161,7 @@ endpoint = "good"
 path = "/large"
 reply = "replies/{node}/large/{outcome}"
 """
-    listener = 'websocket = { listen = ["127.0.0.1:0"], origins = ["https://garden.example"] }\n'
-    text = text.replace("WEBSOCKET\n", listener + "\n" if WEBSOCKET else "\n")
+    text = text.replace("WEBSOCKET\n", WEB_LISTENER + "\n" if WEBSOCKET else "\n")
     for name, port in ports.items():
         headers = 'headers = { authorization = "Bearer {secret.token}" }' if name == "good" else ""
         text += endpoint.format(name, port, headers)
@@ -298,6 +298,11 @@ def main():
     result = command(BINARY, "--config", folder / "bridge.toml", "check")
     check("check accepts the configuration", result.returncode, 0)
     check("check prints no secret", "s3cr3t" in result.stdout + result.stderr, False)
+    if not WEBSOCKET:
+        (folder / "web.toml").write_text("[broker]\n" + WEB_LISTENER)
+        result = command(BINARY, "--config", folder / "web.toml", "check")
+        said = "web.toml:2: websocket is not in this build of the program" in result.stdout + result.stderr
+        check("WebSocket: said to be left out", (result.returncode, said), (78, True))
     result = command(BINARY, "--config", folder / "bridge.toml", "user", "add", "kitchen")
     check("user add succeeds", result.returncode, 0)
     password = max(re.findall(r"[A-Za-z0-9]{20,}", result.stdout), key=len)
