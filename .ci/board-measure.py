@@ -29,6 +29,7 @@ import smoke
 LIMIT = 60  # seconds for any single wait
 LARGE = 64 * 1024
 CLIENTS = 50
+QUEUED = 5_000
 GUEST_BASE = 0x1_0000_0000  # where qemu is told to put the guest's memory
 GUEST_SIZE = 0x8000_0000
 RECORD = pathlib.Path(__file__).with_name("board-figures.json")
@@ -45,6 +46,7 @@ LIMITS = {
     "waiting 2.5 seconds for a response": (200_000, "instructions"),
     "resident, idle": (4_500, "KB"),
     f"resident, {CLIENTS} clients": (8_000, "KB"),
+    f"resident, {CLIENTS} clients, {QUEUED} messages stored": (8_000, "KB"),
 }
 
 CONFIGURATION = """
@@ -76,6 +78,24 @@ topic = "nodes/{{node}}/large"
 endpoint = "origin"
 path = "/large"
 reply = "replies/{{node}}/large/{{outcome}}"
+"""
+
+# The server is away: what is published waits on the disk.
+STORED = """
+[store]
+directory = "kept"
+[endpoint.away]
+url = "https://localhost:{away}"
+address = "127.0.0.1"
+roots = ["root.pem"]
+[[route]]
+name = "keep"
+topic = "nodes/{{node}}/keep"
+endpoint = "away"
+method = "POST"
+path = "/keep"
+delivery = "stored"
+reply = "replies/{{node}}/keep/{{outcome}}"
 """
 
 
@@ -253,6 +273,24 @@ def memory(folder, program):
     return figures
 
 
+def memory_with_store(folder, program, configuration):
+    with socket.socket() as away:  # bound and not listening: nobody gets through
+        away.bind(("127.0.0.1", 0))
+        text = configuration + STORED.format(away=away.getsockname()[1])
+        (folder / "bridge.toml").write_text(text)
+        guest = Guest(folder, program, "-B", hex(GUEST_BASE))
+        nodes = [Node(guest.port, f"n{number}") for number in range(CLIENTS)]
+        for _ in range(QUEUED // CLIENTS):
+            for node in nodes:
+                node.send(0x30, node.text(f"nodes/{node.name}/keep") + b'{"temperature":21.5}')
+            for node in nodes:
+                body = node.expect(0x30)
+                assert b"queued" in body, body
+        figures = {f"resident, {CLIENTS} clients, {QUEUED} messages stored": guest.resident()}
+        guest.stop()
+    return figures
+
+
 def judge(figures, recorded):
     """Prints each figure beside its limit and its record; returns how many are over."""
     over = 0
@@ -272,8 +310,10 @@ def main():
     program, plugin = sys.argv[1:3]
     with tempfile.TemporaryDirectory(prefix="measure-") as name:
         folder = pathlib.Path(name)
-        (folder / "bridge.toml").write_text(CONFIGURATION.format(port=origin(folder)))
+        configuration = CONFIGURATION.format(port=origin(folder))
+        (folder / "bridge.toml").write_text(configuration)
         figures = instructions(folder, program, plugin) | memory(folder, program)
+        figures |= memory_with_store(folder, program, configuration)
     recorded = {}
     with contextlib.suppress(FileNotFoundError):
         recorded = json.loads(RECORD.read_text())
