@@ -17,9 +17,16 @@ mod https;
 mod mqtt;
 #[path = "support/nodes.rs"]
 mod nodes;
+#[path = "support/records.rs"]
+mod records;
 
+#[path = "faults/floods.rs"]
+mod floods;
 #[path = "faults/handshakes.rs"]
 mod handshakes;
+#[cfg(target_os = "linux")]
+#[path = "faults/memory.rs"]
+mod memory;
 #[path = "faults/responses.rs"]
 mod responses;
 
@@ -84,6 +91,7 @@ fn chunked(rest: &str) -> Step {
 // ── every code ──────────────────────────────────────────────────────────────────────────────
 
 /// One question whose answer is a failure.
+#[derive(Clone)]
 struct Fault {
     why: &'static str,
     /// `None` where nobody listens, or not with this.
@@ -436,6 +444,16 @@ fn each_fault_reaches_the_node_with_its_code() {
 #[test]
 fn each_fault_before_the_first_request_has_its_code() {
     suffer(&handshakes::faults());
+}
+
+#[test]
+fn each_fault_behind_the_handshake_has_its_code() {
+    suffer(&floods::afterwards());
+}
+
+#[test]
+fn each_flood_in_the_handshake_has_its_code() {
+    suffer(&floods::in_handshake());
 }
 
 #[test]
@@ -877,60 +895,4 @@ fn one_wrong_bit_never_passes_and_is_never_our_fault() {
         Ok(())
     });
     broker.assert_alive();
-}
-
-// ── memory ──────────────────────────────────────────────────────────────────────────────────
-
-#[test]
-#[cfg(target_os = "linux")]
-fn endless_bodies_and_header_bombs_leave_memory_as_it_was() {
-    const ROUNDS: usize = 10;
-    let head = |fields: &str| send(format!("HTTP/1.1 200 OK\r\n{fields}"));
-    let hostile = [
-        vec![
-            send("HTTP/1.0 200 OK\r\n\r\n"),
-            Step::Endlessly(vec![b'x'; 16_384]),
-        ],
-        vec![
-            chunked(""),
-            Step::Endlessly([&b"4000\r\n"[..], &[b'x'; 0x4000], b"\r\n"].concat()),
-        ],
-        vec![head("x: "), Step::Endlessly(vec![b'y'; 16_384])],
-        vec![head(""), Step::Endlessly(b"x: y\r\n".repeat(1000))],
-        vec![chunked("4;"), Step::Endlessly(vec![b'z'; 16_384])],
-    ];
-    let servers = hostile.map(|steps| serve(Script::steps(steps)));
-    let good = serve(Script::fixed("200 OK", &"x".repeat(60_000)));
-    let mut plan = Plan::new();
-    plan.endpoint("good", &url(good.port()), &trusting()).route(
-        "good",
-        "good",
-        "oversize = \"cut\"",
-    );
-    for (at, server) in servers.iter().enumerate() {
-        let name = format!("hostile{at}");
-        plan.endpoint(&name, &url(server.port()), &trusting())
-            .route(&name, &name, "");
-    }
-    let program = plan.start_program(&[]);
-    let mut node = Node::connect(program.address, "kitchen");
-    // What each endpoint's worker needs at all is needed by the first round.
-    let mut round = || {
-        assert_eq!(node.ask("good", b"").outcome, "part");
-        for at in 0..servers.len() {
-            let reply = node.ask(&format!("hostile{at}"), b"");
-            let expected = ["http.too_large", "http.malformed"];
-            assert!(expected.contains(&reply.code()), "{at}: {reply}");
-        }
-    };
-    round();
-    let before = program.peak();
-    (0..ROUNDS).for_each(|_| round());
-    let grown = program.peak() - before;
-    assert!(grown < 1024, "{grown} KiB more than {before}");
-    for server in &servers {
-        let counts = server.wait(|counts| counts.ended == counts.connections);
-        assert_eq!(counts.requests, ROUNDS + 1, "nothing was repeated");
-    }
-    program.stop();
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::https::{Greeting, Script, Step};
 use crate::{Fault, IMPATIENT, ok, send};
 
-const ALERT: u8 = 0x15;
-const HANDSHAKE: u8 = 0x16;
-const DATA: u8 = 0x17;
+pub(crate) const CHANGE_CIPHER_SPEC: u8 = 0x14;
+pub(crate) const ALERT: u8 = 0x15;
+pub(crate) const HANDSHAKE: u8 = 0x16;
+pub(crate) const DATA: u8 = 0x17;
 
 /// A TLS record.
-fn record(kind: u8, contents: &[u8]) -> Vec<u8> {
+pub(crate) fn record(kind: u8, contents: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
     [&[kind, 3, 3, high, low], contents].concat()
 }
@@ -36,7 +37,7 @@ fn some(flight: &[u8]) -> Step {
     send(&flight[..20])
 }
 
-fn hello(flight: &[u8]) -> Step {
+pub(crate) fn hello(flight: &[u8]) -> Step {
     send(records(flight)[0])
 }
 
@@ -66,7 +67,11 @@ fn met(why: &'static str, greeting: Greeting, told: &'static str) -> Fault {
     }
 }
 
-fn doctored(why: &'static str, doctor: fn(Vec<u8>) -> Vec<Step>, told: &'static str) -> Fault {
+pub(crate) fn doctored(
+    why: &'static str,
+    doctor: fn(Vec<u8>) -> Vec<Step>,
+    told: &'static str,
+) -> Fault {
     met(why, Greeting::Doctored(doctor), told)
 }
 
@@ -404,7 +409,7 @@ fn behind() -> Vec<Fault> {
         ),
         Fault::script(
             "new keys without end",
-            before(vec![Step::NewKeys]).tls13(),
+            before(vec![Step::NewKeys; 100]).tls13(),
             "tls.handshake - the server breaks TLS: too many key update requests",
         ),
         Fault::script(

@@ -21,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
     HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
@@ -86,7 +86,9 @@ pub(crate) enum Step {
     Reset,
     /// Sends a fatal TLS alert, then FIN.
     Alert,
-    /// Asks for new keys (TLS 1.3) for as long as the client takes it.
+    /// Sends bytes that are no part of what TLS encrypts.
+    Bare(Vec<u8>),
+    /// Takes new keys (TLS 1.3), and asks the client for its own.
     NewKeys,
     /// Reads the next request. Also what happens after the last step.
     Continue,
@@ -151,6 +153,9 @@ pub(crate) struct Script {
     answer: Arc<Answer>,
     versions: Vec<&'static SupportedProtocolVersion>,
     client_roots: Option<Arc<RootCertStore>>,
+    provider: Arc<CryptoProvider>,
+    fragment: Option<usize>,
+    sliced: bool,
     tickets: bool,
     sessions: bool,
     reads_bodies: bool,
@@ -168,6 +173,9 @@ impl Script {
             answer: Arc::new(answer),
             versions: vec![&rustls::version::TLS13, &rustls::version::TLS12],
             client_roots: None,
+            provider: Arc::new(ring::default_provider()),
+            fragment: None,
+            sliced: false,
             tickets: true,
             sessions: true,
             reads_bodies: true,
@@ -237,6 +245,24 @@ impl Script {
         let mut roots = RootCertStore::empty();
         roots.add(of.root().clone()).unwrap();
         self.client_roots = Some(Arc::new(roots));
+        self
+    }
+
+    /// Encrypts with what this brings.
+    pub(crate) fn encrypting_by(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.provider = provider;
+        self
+    }
+
+    /// Sends no records larger than this, at least 32.
+    pub(crate) fn in_records_of(mut self, size: usize) -> Self {
+        self.fragment = Some(size);
+        self
+    }
+
+    /// Sends each byte of the handshake in a record of its own, while nothing is encrypted.
+    pub(crate) fn byte_by_byte(mut self) -> Self {
+        self.sliced = true;
         self
     }
 
@@ -411,7 +437,7 @@ impl Drop for Server {
 }
 
 fn tls_config(identity: &Identity, script: &Script) -> ServerConfig {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::clone(&script.provider);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&script.versions)
         .unwrap();
@@ -428,6 +454,7 @@ fn tls_config(identity: &Identity, script: &Script) -> ServerConfig {
     let certified = rustls::sign::CertifiedKey::new(identity.chain.clone(), key);
     let resolver = rustls::sign::SingleCertAndKey::from(certified);
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
+    config.max_fragment_size = script.fragment;
     if !script.tickets {
         config.send_tls13_tickets = 0;
     }
@@ -543,14 +570,19 @@ impl Shared {
         Ok(())
     }
 
-    fn serve_tls(&self, mut socket: TcpStream, number: usize) -> io::Result<()> {
+    fn serve_tls(&self, socket: TcpStream, number: usize) -> io::Result<()> {
         let mut tls = ServerConnection::new(Arc::clone(&self.tls)).unwrap();
+        let mut slicer = Slicer {
+            socket,
+            slices: self.script.sliced,
+        };
         while tls.is_handshaking() {
-            if let Err(error) = tls.complete_io(&mut socket) {
+            if let Err(error) = tls.complete_io(&mut slicer) {
                 self.count(|counts| counts.failed += 1);
                 return Err(error);
             }
         }
+        let socket = slicer.socket;
         match tls.handshake_kind() {
             Some(HandshakeKind::Resumed) => self.count(|counts| counts.resumed += 1),
             _ => self.count(|counts| counts.full += 1),
@@ -643,11 +675,12 @@ impl Shared {
                     .write_all(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50])?;
                 return Ok(false);
             }
-            Step::NewKeys => loop {
+            Step::Bare(bytes) => stream.sock.write_all(bytes)?,
+            Step::NewKeys => {
                 let refreshed = stream.conn.refresh_traffic_keys();
                 refreshed.map_err(io::Error::other)?;
                 stream.conn.complete_io(&mut stream.sock)?;
-            },
+            }
             Step::Continue => {}
         }
         Ok(true)
@@ -661,6 +694,36 @@ impl Shared {
             .wait_timeout_while(state, pause, |state| !state.stopped)
             .unwrap();
         state.stopped
+    }
+}
+
+/// Makes many records of those of a handshake, up to those that are encrypted.
+struct Slicer {
+    socket: TcpStream,
+    slices: bool,
+}
+
+impl Read for Slicer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for Slicer {
+    /// Is given whole records by rustls.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.slices &= record[0] == 0x16;
+        if !self.slices {
+            return self.socket.write(record);
+        }
+        let slice = |byte: &u8| [0x16, record[1], record[2], 0, 1, *byte];
+        let slices: Vec<_> = record[5..].iter().flat_map(slice).collect();
+        self.socket.write_all(&slices)?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
     }
 }
 

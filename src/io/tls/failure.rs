@@ -80,16 +80,19 @@ pub(crate) fn classify(error: &Error, shown: &Shown<'_>) -> Failure {
         Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => {
             Failure::new(Code::TlsProtocol, "unknown TLS version")
         }
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => Failure::new(
-            Code::TlsHandshake,
-            "the server does not speak TLS on this port",
-        ),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            handshake(match shown.established {
+                true => "a record of a type that does not exist",
+                false => "the server does not speak TLS on this port",
+            })
+        }
         Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
-            handshake("handshake payload too large: more than 64 KiB, as of certificates")
+            handshake(match shown.established {
+                true => "handshake payload too large: more than 64 KiB",
+                false => "handshake payload too large: more than 64 KiB, as of certificates",
+            })
         }
-        Error::InvalidMessage(why) => {
-            handshake(&format!("garbled message: {}", words(&format!("{why:?}"))))
-        }
+        Error::InvalidMessage(why) => handshake(&format!("garbled message: {}", garbled(why))),
         Error::DecryptError => handshake("a record can not be decrypted"),
         Error::PeerSentOversizedRecord => handshake("a record is larger than 16 KiB"),
         Error::FailedToGetCurrentTime => {
@@ -123,6 +126,15 @@ pub(crate) fn within(error: &(dyn StdError + 'static)) -> Option<Failure> {
         };
     }
     None
+}
+
+/// Returns the failure of a server that goes on and on after the handshake, and sends no data in
+/// `limit` bytes.
+pub(crate) fn without_data(limit: usize) -> Failure {
+    handshake(&format!(
+        "more than {} KiB of TLS without any data",
+        limit >> 10
+    ))
 }
 
 /// Returns the failure for a host name that no certificate can be for.
@@ -198,6 +210,14 @@ fn received(alert: AlertDescription, shown: &Shown<'_>) -> Failure {
             Failure::new(Code::TlsProtocol, format!("the server sent alert {text}"))
         }
         _ => handshake(&format!("the server sent alert {text}")),
+    }
+}
+
+fn garbled(why: &InvalidMessage) -> String {
+    match why {
+        InvalidMessage::MissingData(of) => format!("missing data: {}", words(of)),
+        InvalidMessage::TrailingData(of) => format!("trailing data: {}", words(of)),
+        other => words(&format!("{other:?}")),
     }
 }
 

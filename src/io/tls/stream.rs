@@ -9,14 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::RecvFlags;
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, InvalidMessage};
 
 use crate::core::outcome::Failure;
 use crate::io::clock;
 use crate::io::tls::client::{Client, Handshake};
 use crate::io::tls::failure::{self, Shown};
 use crate::io::tls::verifier;
+
+/// Most bytes that a server may send after the handshake without a byte of data among them:
+/// tickets and new keys, or a record whose end is still missing. A hundred tickets, or some with
+/// all the padding that there may be, stay below it.
+const MOST_WITHOUT_DATA: usize = 128 << 10;
 
 /// Why an operation on a stream did not succeed.
 #[derive(Debug)]
@@ -51,6 +56,8 @@ pub(crate) struct Stream {
     showed_certificate: bool,
     /// Whether writing has failed. What the server said before it closed can still be read.
     write_broken: bool,
+    /// Bytes that came since the last of data.
+    without_data: usize,
     /// A TLS failure behind bytes that are still to be read.
     pending: Option<Failure>,
 }
@@ -85,6 +92,7 @@ impl Stream {
             asked_for_certificate: false,
             showed_certificate: false,
             write_broken: false,
+            without_data: 0,
             pending: None,
         };
         verifier::begin(deadline);
@@ -157,13 +165,20 @@ impl Stream {
         let shown = self.shown();
         loop {
             match self.tls.reader().read(buffer) {
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.without_data = 0;
+                    return Ok(count);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(Fault::Cut),
                 Err(error) => return Err(Fault::Io(error)),
             }
             if let Some(failure) = self.pending.take() {
                 return Err(Fault::Tls(failure));
+            }
+            // Nothing that TLS limits, but work for nothing, until the deadline if we let it.
+            if self.without_data > MOST_WITHOUT_DATA {
+                return Err(Fault::Tls(failure::without_data(MOST_WITHOUT_DATA)));
             }
             match self.fill(deadline) {
                 // rustls reports an end at the next read, after what came before it.
@@ -261,8 +276,13 @@ impl Stream {
         let count = match self.tls.read_tls(&mut self.socket) {
             Ok(count) => count,
             Err(error) if is_pause(&error) => return Ok(()),
+            // That is rustls, whose buffer is full of a message that has no end yet.
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return Err(Ended::Tls(InvalidMessage::HandshakePayloadTooLarge.into()));
+            }
             Err(error) => return Err(Ended::Io(error)),
         };
+        self.without_data += count;
         if let Err(error) = self.tls.process_new_packets() {
             // The alert tells the server why; that it arrives is not worth waiting for.
             let _ = self.tls.write_tls(&mut self.socket);
