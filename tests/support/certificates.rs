@@ -242,6 +242,13 @@ impl Authority {
         list_made_in(year, leaves, &issuer, Duration::from_secs(1_732_320_000))
     }
 
+    /// A list of the intermediate with that many serial numbers of nobody's on it.
+    pub(crate) fn long_list(&self, length: usize) -> Vec<u8> {
+        let issuer = Issuer::from_params(&self.intermediate_params, &self.intermediate_key);
+        let number = |at: usize| [&[0x7F; 8], &at.to_be_bytes()[..]].concat();
+        list_of_serials(2024, (0..length).map(number), &issuer, from_now(DAY))
+    }
+
     /// A leaf without any name.
     pub(crate) fn nameless(&self) -> Identity {
         self.leaf(&leaf_params(&[]))
@@ -425,19 +432,25 @@ fn list_made_in<'c>(
     next_update: Duration,
 ) -> Vec<u8> {
     use x509_cert::der::Decode;
-    let revoked_certs = revoked.map(|der| {
+    let serial = |der: &CertificateDer<'_>| {
         let read = x509_cert::Certificate::from_der(der).unwrap();
-        RevokedCertParams {
-            serial_number: read
-                .tbs_certificate()
-                .serial_number()
-                .as_bytes()
-                .to_vec()
-                .into(),
-            revocation_time: date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        }
+        let serial = read.tbs_certificate().serial_number();
+        serial.as_bytes().to_vec()
+    };
+    list_of_serials(year, revoked.map(serial), issuer, next_update)
+}
+
+fn list_of_serials(
+    year: i32,
+    revoked: impl Iterator<Item = Vec<u8>>,
+    issuer: &Issuer<'_, &KeyPair>,
+    next_update: Duration,
+) -> Vec<u8> {
+    let revoked_certs = revoked.map(|serial| RevokedCertParams {
+        serial_number: serial.into(),
+        revocation_time: date_time_ymd(2024, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
     });
     let params = CertificateRevocationListParams {
         this_update: date_time_ymd(year, 1, 1),

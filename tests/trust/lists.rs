@@ -3,7 +3,8 @@
 use mqtt_https_bridge::core::outcome::Code;
 
 use crate::certificates::{Authority, DAY, Identity, TemporaryFile, list_pem};
-use crate::nodes::{HOST, Plan};
+use crate::https::{Script, Server};
+use crate::nodes::{HOST, Plan, ask, url};
 use crate::{Case, OK, judge, list_file, listed};
 
 #[test]
@@ -193,4 +194,54 @@ fn revocation_lists_that_can_not_be_used_are_told_at_the_start() {
         let what = "holds no revocation list; expected DER, or PEM with BEGIN X509 CRL";
         assert_eq!(error, format!("endpoint `site`: crl file `{shown}` {what}"));
     }
+}
+
+/// How many serial numbers are on a list of about a megabyte.
+#[cfg(target_os = "linux")]
+const LONG: usize = 30_000;
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_list_is_in_memory_once_however_many_endpoints_name_it() {
+    let us = Authority::new("test");
+    let (root, good) = (us.root_file(), us.good(&[HOST]));
+    let server = Server::start(&good, Script::echo());
+    let list = us.long_list(LONG);
+    let length = list.len() / 1024;
+    let file = TemporaryFile::new("list.crl", &list);
+    let start = |endpoints: usize| {
+        let mut plan = Plan::new();
+        for at in 0..endpoints {
+            let name = format!("site{at}");
+            let lines = listed(&root, &[&file], "check");
+            plan.endpoint(&name, &url(server.port()), &lines)
+                .route(&name, &name, "");
+        }
+        plan.start_program(&[])
+    };
+    let ask_all = |address, endpoints: usize| {
+        for at in 0..endpoints {
+            let reply = ask(address, "kitchen", &format!("site{at}"), b"");
+            assert_eq!(reply.to_string(), OK);
+        }
+    };
+    let (one, many) = (start(1), start(12));
+    ask_all(one.address, 1);
+    ask_all(many.address, 12);
+    // Each endpoint has threads and buffers of its own.
+    let more = many.peak() - one.peak();
+
+    assert!(more < 6 * length, "{more} KiB more for a list of {length}");
+    // Read anew it is one again, beside the old one until that is let go.
+    let before = many.peak();
+    file.replace(&us.long_list(LONG + 1));
+    for _ in 0..12 {
+        many.wait_for_line("was read anew");
+    }
+    ask_all(many.address, 12);
+    let more = many.peak() - before;
+
+    assert!(more < 4 * length, "{more} KiB more for another list");
+    one.stop();
+    many.stop();
 }

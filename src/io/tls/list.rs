@@ -6,7 +6,8 @@
 //! calls it an error if that one is not signed by the issuer, whatever the others say.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::slice;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateRevocationListDer;
@@ -22,6 +23,7 @@ use x509_cert::time::Time;
 use crate::io::tls::certificate;
 use crate::io::tls::der::{Element, element};
 use crate::io::tls::roots;
+use crate::io::tls::shelf::Shelf;
 
 /// Longest list, in bytes.
 pub(crate) const MAX_LIST: usize = 2 << 20;
@@ -248,19 +250,21 @@ pub(super) fn url_in(der: &[u8]) -> Option<String> {
     })
 }
 
-/// Reads the lists of files: one in DER, or any number in PEM.
+/// The lists of one file.
+pub(super) type File = Vec<Arc<List>>;
+
+/// Returns the lists of files, each file with one in DER or any number in PEM. Who names a file
+/// that is in use already shares what was read of it.
 ///
 /// # Errors
 /// Names the file that cannot be read, is too long, or holds no list.
-pub(super) fn read_files(files: &[PathBuf]) -> Result<Vec<List>, String> {
-    let mut lists = Vec::new();
-    for file in files {
-        lists.extend(read_file(file)?);
-    }
-    Ok(lists)
+pub(super) fn read_files(files: &[PathBuf]) -> Result<Vec<Arc<File>>, String> {
+    static SHELF: Shelf<PathBuf, File> = Shelf::new();
+    let shared = |file: &PathBuf| SHELF.take(file, slice::from_ref(file), || read_file(file));
+    files.iter().map(shared).collect()
 }
 
-fn read_file(file: &Path) -> Result<Vec<List>, String> {
+fn read_file(file: &Path) -> Result<File, String> {
     let (bytes, shown) = (roots::read("crl", file)?, file.display());
     let too_long = |bytes: &[u8]| bytes.len() > MAX_LIST;
     let limit = || format!("crl file `{shown}`: a list is longer than 2 MiB; name a smaller one");
@@ -277,7 +281,32 @@ fn read_file(file: &Path) -> Result<Vec<List>, String> {
     if ders.iter().any(|der| too_long(der)) {
         return Err(limit());
     }
+    let list = |der: &Vec<u8>| List::read(der).map(Arc::new);
     ders.iter()
-        .map(|der| List::read(der).map_err(|why| format!("crl file `{shown}` {why}")))
+        .map(|der| list(der).map_err(|why| format!("crl file `{shown}` {why}")))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::http::support::certificates::{Authority, DAY, TemporaryFile, list_pem};
+
+    #[test]
+    fn lists_of_a_file_are_one_copy_until_it_changes() {
+        let us = Authority::new("test");
+        let one = TemporaryFile::new("one.crl", &us.list(&[], DAY));
+        let two = TemporaryFile::new("two.pem", list_pem(&us.root_list(false)).as_bytes());
+        let read = |files: &[&TemporaryFile]| {
+            let files: Vec<_> = files.iter().map(|file| file.path().to_owned()).collect();
+            read_files(&files).unwrap()
+        };
+        let both = read(&[&one, &two]);
+        let alone = read(&[&two]);
+        assert!(Arc::ptr_eq(&both[1], &alone[0]));
+        two.replace(&us.list_made_in(2023, &[]));
+        let changed = read(&[&one, &two]);
+        assert!(Arc::ptr_eq(&both[0], &changed[0]), "the other is as it was");
+        assert_ne!(changed[1][0].made, both[1][0].made);
+    }
 }

@@ -17,6 +17,7 @@ mod pins;
 pub(crate) mod revocation;
 pub(crate) mod roots;
 pub(crate) mod sessions;
+mod shelf;
 pub(crate) mod stream;
 mod strict;
 pub(crate) mod verifier;

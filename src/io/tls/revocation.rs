@@ -28,7 +28,7 @@ pub(super) struct Judge {
 
 #[derive(Debug)]
 enum Source {
-    Files(Vec<Arc<List>>),
+    Files(Vec<Arc<list::File>>),
     Fetch(Fetching),
 }
 
@@ -74,9 +74,7 @@ impl Judge {
         static ENDPOINTS: AtomicUsize = AtomicUsize::new(0);
         let source = match (trust.revocation, &trust.lists) {
             (Revocation::Off, _) | (_, Lists::None) => return Ok(None),
-            (_, Lists::Files(files)) => {
-                Source::Files(list::read_files(files)?.into_iter().map(Arc::new).collect())
-            }
+            (_, Lists::Files(files)) => Source::Files(list::read_files(files)?),
             (_, Lists::Fetch { private_addresses }) => Source::Fetch(Fetching {
                 library: library.cloned(),
                 private_addresses: *private_addresses,
@@ -104,7 +102,7 @@ impl Judge {
     ) -> Result<Option<u64>, Error> {
         let links = links(path);
         let lists = match &self.source {
-            Source::Files(lists) => lists.clone(),
+            Source::Files(files) => files.iter().flat_map(|file| file.iter().cloned()).collect(),
             Source::Fetch(fetching) => fetching.lists(&links, deadline),
         };
         let look_up = |link| (link, Link::look_up(link, &lists, now));

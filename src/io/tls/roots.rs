@@ -17,6 +17,7 @@ use crate::core::endpoint::Roots;
 use crate::io::tls::anchor::{Facts, Forbidden, OutOfDate};
 use crate::io::tls::certificate::{self, Certificate};
 use crate::io::tls::der::contents;
+use crate::io::tls::shelf::Shelf;
 
 /// Trusted roots.
 #[derive(Debug)]
@@ -134,22 +135,26 @@ impl Trusted {
     }
 }
 
-/// Loads the roots of an endpoint.
+/// Loads the roots of an endpoint. All that name the same share one copy.
 ///
 /// # Errors
 /// Names the file that cannot be read, holds no certificate, or holds a malformed one.
 pub(crate) fn load(roots: &Roots) -> Result<Arc<Trusted>, String> {
+    static SHELF: Shelf<Roots, Trusted> = Shelf::new();
     match roots {
         Roots::Bundled => Ok(bundled()),
-        Roots::System => system(),
         Roots::None => Ok(Arc::new(Trusted::of(std::iter::empty()))),
-        Roots::Files(files) => {
+        Roots::System => {
+            let places = [files(roots), directories()].concat();
+            SHELF.take(roots, &places, system)
+        }
+        Roots::Files(paths) => SHELF.take(roots, paths, || {
             let mut certificates = Vec::new();
-            for file in files {
+            for file in paths {
                 add_file(&mut certificates, file)?;
             }
-            Ok(Arc::new(Trusted::of(certificates.into_iter())))
-        }
+            Ok(Trusted::of(certificates.into_iter()))
+        }),
     }
 }
 
@@ -162,6 +167,16 @@ pub(crate) fn files(roots: &Roots) -> Vec<PathBuf> {
             Some(file) => vec![file.into()],
             None => SYSTEM.iter().map(PathBuf::from).collect(),
         },
+    }
+}
+
+/// Returns where systems keep their roots in a file for each.
+fn directories() -> Vec<PathBuf> {
+    match std::env::var_os("SSL_CERT_DIR") {
+        Some(directories) => std::env::split_paths(&directories).collect(),
+        None => ["/etc/ssl/certs", "/etc/pki/tls/certs"]
+            .map(PathBuf::from)
+            .to_vec(),
     }
 }
 
@@ -194,12 +209,12 @@ fn bundled() -> Arc<Trusted> {
     Arc::clone(BUNDLED.get_or_init(|| Arc::new(roots())))
 }
 
-fn system() -> Result<Arc<Trusted>, String> {
+fn system() -> Result<Trusted, String> {
     let found = rustls_native_certs::load_native_certs();
     // Systems carry a few roots that no longer parse; they are worth nothing to us either.
     let roots = Trusted::of(found.certs.into_iter());
     if !roots.is_empty() {
-        return Ok(Arc::new(roots));
+        return Ok(roots);
     }
     let cause = match found.errors.first() {
         Some(error) => format!(": {error}"),
@@ -335,5 +350,17 @@ mod tests {
         let one = load(&Roots::Bundled).unwrap();
         assert!(one.len() > 50);
         assert!(Arc::ptr_eq(&one, &load(&Roots::Bundled).unwrap()));
+    }
+
+    #[test]
+    fn roots_of_the_same_files_are_one_copy_until_they_change() {
+        let file = TemporaryFile::new("roots.pem", Authority::new("one").root_pem().as_bytes());
+        let roots = Roots::Files(vec![file.path().to_owned()]);
+        let before = load(&roots).unwrap();
+        assert!(Arc::ptr_eq(&before, &load(&roots).unwrap()));
+        file.replace(Authority::new("two").root_pem().as_bytes());
+        let after = load(&roots).unwrap();
+        assert_ne!(after.roots[0].subject, before.roots[0].subject);
+        assert!(Arc::ptr_eq(&after, &load(&roots).unwrap()));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Client, Crew, Ledger, Workers, crew, named, surroundings};
-use crate::core::endpoint::{Endpoint, Roots};
+use crate::core::endpoint::Endpoint;
 use crate::io::tls;
 
 /// Endpoints that can be adopted.
@@ -38,31 +38,19 @@ impl Workers {
         let clock = Arc::clone(&self.clock);
         move || {
             let surroundings = surroundings(&resolver, &clock);
-            let mut loaded: Vec<(&Roots, _)> = Vec::new();
             let mut crews = HashMap::new();
             for (endpoint, (ledger, stays)) in &plan {
                 if *stays {
                     continue;
                 }
                 let named = |error: String| named(endpoint, &error);
-                let roots = &endpoint.trust.roots;
-                let known = loaded.iter().find(|(of, _)| *of == roots);
-                let store = match known {
-                    Some((_, store)) => Arc::clone(store),
-                    None => {
-                        let store = tls::roots::load(roots).map_err(named)?;
-                        loaded.push((roots, Arc::clone(&store)));
-                        store
-                    }
-                };
-                let tls = tls::client::Client::within(&endpoint.trust, store, &surroundings);
+                let tls = tls::client::Client::load(&endpoint.trust, &surroundings);
                 let tls = tls.map_err(named)?;
                 let ledger = Arc::clone(ledger);
                 let client = Client::new(Arc::clone(endpoint), tls, Arc::clone(&resolver), ledger);
                 let crew = crew(endpoint, Box::new(client), Arc::clone(&done));
                 crews.insert(endpoint.name.clone(), Arc::new(crew));
             }
-            drop(loaded);
             let endpoints = plan
                 .into_iter()
                 .map(|(endpoint, (ledger, _))| (endpoint, ledger));
