@@ -28,7 +28,7 @@ use std::path::PathBuf;
 
 use tokio::runtime::{Builder, LocalOptions};
 
-use crate::config::Config;
+use crate::config::{Config, Rereader};
 pub use crate::io::signal::{Shutdown, Stopper};
 
 /// Threads beside the event loop: one for password checks, one for TLS handshakes, one to read
@@ -53,6 +53,9 @@ pub enum RunError {
     Running(PathBuf),
     /// The store's directory can not be used; says why and what to do.
     Store(String),
+    /// The store, which could not be opened at the start, can be used and holds something: run
+    /// again, with the configuration that this reads.
+    StoreIsBack(Box<Rereader>),
     /// The system refuses something that the event loop cannot do without.
     System(std::io::Error),
     /// A second signal of this number came before all was finished.
@@ -65,7 +68,7 @@ impl RunError {
         match self {
             Self::Listen { .. } | Self::Running(_) => 69,
             Self::Endpoint(_) | Self::Tls(_) | Self::Store(_) => 78,
-            Self::System(_) => 70,
+            Self::StoreIsBack(_) | Self::System(_) => 70,
             Self::Interrupted(signal) => 128_u8.saturating_add(*signal),
         }
     }
@@ -85,6 +88,7 @@ impl fmt::Display for RunError {
                 path.display()
             ),
             Self::Store(what) => write!(f, "[store] {what}"),
+            Self::StoreIsBack(_) => f.write_str("the store can be used now; start again"),
             Self::System(cause) => write!(f, "cannot start the event loop: {cause}"),
             Self::Interrupted(_) => f.write_str("stopped before all requests were finished"),
         }
@@ -117,6 +121,7 @@ impl std::error::Error for RunError {
             | Self::Tls(_)
             | Self::Running(_)
             | Self::Store(_)
+            | Self::StoreIsBack(_)
             | Self::Interrupted(_) => None,
         }
     }

@@ -7,10 +7,10 @@ use std::path::Path;
 use clap::Args;
 use log::LevelFilter;
 
-use crate::Shutdown;
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, load};
-use crate::config::{default_socket, listen_address, listen_collision};
+use crate::config::{Config, Rereader, Warning, default_socket, listen_address, listen_collision};
+use crate::{RunError, Shutdown};
 
 /// Arguments of `run`.
 #[derive(Args, Debug, Default)]
@@ -37,18 +37,43 @@ pub(super) fn run(
     if !arguments.listen.is_empty() {
         config.listen_instead(arguments.listen);
     }
-    let socket = config.status_socket.take();
-    config.status_socket = Some(socket.unwrap_or_else(|| default_socket(path)));
     crate::io::log::init(level.unwrap_or_else(level_from_environment));
+    warn_of(&warnings);
+    loop {
+        let socket = config.status_socket.take();
+        config.status_socket = Some(socket.unwrap_or_else(|| default_socket(path)));
+        let rereader = match crate::run(config, Shutdown::signals(), |_| {}) {
+            Ok(()) => return Ok(Exit::Ok),
+            Err(RunError::StoreIsBack(rereader)) => rereader,
+            Err(error) => {
+                log::error!("{error}");
+                return Ok(Exit::Daemon(error.exit_code()));
+            }
+        };
+        let Some(again) = load_again(&rereader) else {
+            return Ok(Exit::Configuration);
+        };
+        config = again;
+    }
+}
+
+/// Reads the configuration anew, or, if that has mistakes, as it was in force.
+fn load_again(rereader: &Rereader) -> Option<Config> {
+    for read in [Rereader::read, Rereader::read_named_files] {
+        match read(rereader) {
+            Ok((config, warnings)) => {
+                warn_of(&warnings);
+                return Some(config);
+            }
+            Err(errors) => errors.iter().for_each(|error| log::error!("{error}")),
+        }
+    }
+    None
+}
+
+fn warn_of(warnings: &[Warning]) {
     for warning in warnings {
         log::warn!("{warning}");
-    }
-    match crate::run(config, Shutdown::signals(), |_| {}) {
-        Ok(()) => Ok(Exit::Ok),
-        Err(error) => {
-            log::error!("{error}");
-            Ok(Exit::Daemon(error.exit_code()))
-        }
     }
 }
 

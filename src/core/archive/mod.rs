@@ -50,6 +50,8 @@ pub(crate) enum Waiter {
     /// PUBREL for a session's delivery of this number: the client may forget the message only
     /// when the store has it that it was received.
     Release(SessionId, u64),
+    /// A session, which is in the store from then on under this number.
+    Session(SessionId, u64),
 }
 
 /// An acknowledgement that waits.

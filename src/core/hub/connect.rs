@@ -479,5 +479,6 @@ fn new_session(connect: &Connect, user: Option<Arc<str>>, connection: Connection
         link: Link::Up(connection),
         record: None,
         stored_id: 0,
+        is_stored: false,
     }
 }

@@ -118,6 +118,10 @@ impl Hub {
             if session.connection().is_none() {
                 let id = record.key().id;
                 session.outbox.keep(&mut item, id, &mut self.archive);
+                // Else the message would be nobody's after a power cut.
+                if !session.is_stored {
+                    self.unsaved.insert(first.session);
+                }
             } else {
                 self.archive.plan(now);
             }

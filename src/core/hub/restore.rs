@@ -156,6 +156,7 @@ impl Hub {
             link: Link::Down(absence),
             record: Some(record),
             stored_id: value.last_id,
+            is_stored: true,
         };
         let id = self.sessions.insert(session);
         // Where its packet identifiers go on.

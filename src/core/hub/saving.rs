@@ -76,6 +76,15 @@ impl Hub {
                     self.give(ticket, answer);
                 }
                 Waiter::Release(session, id) => self.send_release(session, id),
+                Waiter::Session(session, id) => {
+                    let own = self.sessions.get_mut(session);
+                    let is_it = |own: &&mut Session| {
+                        own.record.as_ref().is_some_and(|it| it.key().id == id)
+                    };
+                    if let Some(own) = own.filter(is_it) {
+                        own.is_stored = true;
+                    }
+                }
             }
         }
     }
@@ -96,6 +105,7 @@ impl Hub {
                     self.give(ticket, answer);
                 }
                 Waiter::Release(session, id) => self.send_release(session, id),
+                Waiter::Session(..) => {}
             }
         }
     }
@@ -180,7 +190,9 @@ impl Hub {
                     Link::Down(absence) => self.archive.unix_time(absence.since),
                 };
                 let value = session_value(id, own, since, &mut self.subscriptions);
-                self.archive.put(record.key(), value.encode());
+                let key = record.key();
+                self.archive.put(key, value.encode());
+                self.archive.wait(Waiter::Session(id, key.id));
             }
         }
         let (changes, token) = self.archive.take_batch()?;
@@ -196,6 +208,7 @@ impl Hub {
             own.record = None;
         } else if own.record.is_none() {
             own.record = Some(self.archive.make(Kind::Session));
+            own.is_stored = false;
             self.unsaved.insert(session);
         }
     }
@@ -208,7 +221,7 @@ impl Hub {
         };
         if let Some(record) = own.record.as_ref().map(Record::key) {
             own.outbox.keep_all(record.id, false, &mut self.archive);
-            if own.expiry != u32::MAX {
+            if own.expiry != u32::MAX || !own.is_stored {
                 self.unsaved.insert(session);
             }
         }
@@ -235,6 +248,9 @@ impl Hub {
             let value = received_value(place.id, packet_id);
             self.archive.put(record.key(), value);
             own.inbox.keep(packet_id, record);
+            if !own.is_stored {
+                self.unsaved.insert(session);
+            }
         }
     }
 

@@ -75,6 +75,8 @@ pub(crate) struct Session {
     pub(crate) record: Option<Record>,
     /// The latest packet identifier that is stored.
     pub(crate) stored_id: u16,
+    /// Whether the store has it, in whatever version.
+    pub(crate) is_stored: bool,
 }
 
 /// A valid will.

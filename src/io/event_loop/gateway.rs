@@ -57,6 +57,8 @@ pub(crate) struct Gateway {
     pub(super) alarm: Rc<Bell>,
     pub(super) work: Rc<Bell>,
     armed: Option<Instant>,
+    /// Rings when all has to begin anew.
+    pub(super) anew: Rc<Bell>,
     pub(super) progress: Rc<Bell>,
     pub(super) buffers: Rc<Buffers>,
     pub(super) stopping: bool,
@@ -94,6 +96,7 @@ impl Gateway {
             alarm: Rc::default(),
             work: Rc::default(),
             armed: None,
+            anew: Rc::default(),
             progress: Rc::default(),
             buffers: Rc::default(),
             stopping: false,
@@ -188,7 +191,8 @@ impl Gateway {
     }
 
     /// Begins to send what an earlier process has stored.
-    pub(super) fn send_restored(&mut self, now: Instant) {
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.look_at_clock(now);
         self.bridge.restored(now, &mut self.actions);
         self.act(now);
     }
@@ -205,6 +209,7 @@ impl Gateway {
                     self.bridge.handle(event, now, &mut self.actions);
                     self.act(now);
                 }
+                Answer::BeginAnew => self.anew.ring(),
             }
         }
     }

@@ -97,6 +97,7 @@ impl Keeper {
         watched: Watched,
         settled: Settled,
     ) -> Self {
+        shared.set_rereader(watched.rereader.clone());
         Self {
             shared: Rc::clone(shared),
             reload: Rc::default(),
@@ -260,6 +261,7 @@ impl Keeper {
         }
         self.users = UsersWatch::new(config.users_reader);
         self.secrets = secrets(&config.rereader);
+        self.shared.set_rereader(config.rereader.clone());
         self.rereader = config.rereader;
         self.trust.replace(self.shared.trusting(), stamps);
         self.doors.change(&config.broker, &self.shared).await;

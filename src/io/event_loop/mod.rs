@@ -110,8 +110,7 @@ pub(crate) async fn run(
     if config.endpoints.iter().any(trusts_bundled) {
         shared.with(|gateway, _| gateway.mind_bundled_roots());
     }
-    shared.with(Gateway::look_at_clock);
-    shared.with(Gateway::send_restored);
+    shared.with(Gateway::begin);
     tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
     tokio::task::spawn_local(take_in(Rc::clone(&shared), stored));
     tokio::task::spawn_local(rouse(Rc::clone(&shared)));
@@ -132,7 +131,7 @@ pub(crate) async fn run(
     let listening = tokio::task::spawn_local(keeper.keep());
     ready(&addresses);
 
-    obey(&mut signals, &reload, &shared).await;
+    let anew = obey(&mut signals, &reload, &shared).await;
     info!("stopping; requests to finish: {}", shared.pending());
     listening.abort();
     // Awaited, so that the sockets are closed before anybody hears of the stop.
@@ -144,7 +143,14 @@ pub(crate) async fn run(
     }
     shared.with(|gateway, _| gateway.storing.close());
     shared.with(|gateway, _| gateway.summary());
-    Ok(())
+    ended(anew, &shared)
+}
+
+fn ended(anew: bool, shared: &Shared) -> Result<(), RunError> {
+    match anew {
+        false => Ok(()),
+        true => Err(RunError::StoreIsBack(Box::new(shared.rereader()))),
+    }
 }
 
 /// Notes for the status what the daemon starts with.
@@ -181,11 +187,17 @@ impl Drop for Telling {
     }
 }
 
-/// Does what signals ask for, until one asks for the stop.
-async fn obey(signals: &mut Listener, reload: &Bell, shared: &Shared) {
+/// Does what signals ask for, until one asks for the stop, or all has to begin anew, which it
+/// returns.
+async fn obey(signals: &mut Listener, reload: &Bell, shared: &Shared) -> bool {
     loop {
-        match signals.next().await {
-            Asked::Stop(_) => return,
+        let asked = tokio::select! {
+            biased;
+            asked = signals.next() => asked,
+            () = shared.anew().rung() => return true,
+        };
+        match asked {
+            Asked::Stop(_) => return false,
             Asked::Reload => {
                 info!("reading the configuration again");
                 reload.ring();

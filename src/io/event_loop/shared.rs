@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::gateway::Gateway;
 use super::snapshot;
-use crate::config::{Broker, Config, ConnectionLimits, User};
+use crate::config::{Broker, Config, ConnectionLimits, Rereader, User};
 use crate::core::endpoint::Endpoint;
 use crate::core::hub::ConnectionId;
 use crate::core::memory::Charge;
@@ -108,8 +108,12 @@ pub(crate) struct Shared {
     alarm: Rc<Bell>,
     /// Rings when there are jobs for the workers.
     work: Rc<Bell>,
+    /// Rings when all has to begin anew.
+    anew: Rc<Bell>,
     /// Rings when something that a stop waits for has changed.
     progress: Rc<Bell>,
+    /// Reads the configuration that is in force once more.
+    rereader: RefCell<Rereader>,
     buffers: Rc<Buffers>,
 }
 
@@ -119,7 +123,9 @@ impl Shared {
         Self {
             alarm: Rc::clone(&gateway.alarm),
             work: Rc::clone(&gateway.work),
+            anew: Rc::clone(&gateway.anew),
             progress: Rc::clone(&gateway.progress),
+            rereader: RefCell::default(),
             buffers: Rc::clone(&gateway.buffers),
             gateway: RefCell::new(gateway),
             logins: RefCell::new(Rc::new(logins)),
@@ -254,6 +260,21 @@ impl Shared {
     /// Returns whether the loop is about to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.gateway.borrow().stopping
+    }
+
+    /// Returns the bell that rings when all has to begin anew.
+    pub(super) fn anew(&self) -> &Bell {
+        &self.anew
+    }
+
+    /// Takes note of the configuration that is in force.
+    pub(super) fn set_rereader(&self, rereader: Rereader) {
+        self.rereader.replace(rereader);
+    }
+
+    /// Returns what reads the configuration once more that is in force.
+    pub(super) fn rereader(&self) -> Rereader {
+        self.rereader.borrow().clone()
     }
 
     /// Returns the bell of the timeout task.

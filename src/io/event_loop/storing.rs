@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::{error, info, warn};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -17,7 +18,7 @@ use crate::core::status::Store as Status;
 use crate::core::store::{Change, Key, Kind};
 use crate::io::broker::login::Logins;
 use crate::io::clock::{self, Wall};
-use crate::io::store::{Done, Keeper, OnDone, Store, Stored};
+use crate::io::store::{Disk, Done, Keeper, OnDone, Store, Stored};
 
 /// Who waits for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +44,31 @@ pub(super) fn open(
     let Some(settings) = settings else {
         return Ok((Storing::new(None, done), stored));
     };
-    let keeper = Keeper::open(&settings.directory, settings.max_bytes);
-    let mut keeper = keeper.map_err(RunError::Store)?;
+    let disk = Disk::open(&settings.directory, settings.max_bytes);
+    let mut disk = disk.map_err(|why| RunError::Store(why.to_string()))?;
     let now = clock::now();
     let unix_time = clock.now().map(|time| time.as_secs());
     if settings.sessions {
         hub.open_store(settings.interval);
     }
     hub.set_clock(unix_time, now);
+    if let Disk::Open(keeper) = &mut disk {
+        let time = (unix_time, now);
+        take_up(keeper, settings, (hub, bridge), logins, time);
+    }
+    let store = Store::start(disk, settings.commit_window, Arc::clone(&done));
+    let store = store.map_err(RunError::System)?;
+    Ok((Storing::new(Some(store), done), stored))
+}
+
+/// Hands over what the store holds.
+fn take_up(
+    keeper: &mut Keeper,
+    settings: &StoreSettings,
+    (hub, bridge): (&mut Hub, &mut Bridge),
+    logins: &Logins,
+    (unix_time, now): (Option<u64>, Instant),
+) {
     let owner = |user: Option<&str>| logins.rules(user);
     let mut restoring = hub.restoring(&owner, now);
     let mut unread = 0_usize;
@@ -62,19 +80,15 @@ pub(super) fn open(
         }
     });
     tell(&restoring.finish());
+    let directory = settings.directory.display();
     if unread > 0 {
         error!(
-            "store `{}`: {unread} values of stored routes can not be read, most likely of another \
-             version of this program; they stay there untouched",
-            settings.directory.display()
+            "store `{directory}`: {unread} values of stored routes can not be read, most likely of \
+             another version of this program; they stay there untouched"
         );
     }
     let (values, bytes) = (keeper.status().values, keeper.status().live);
-    let directory = settings.directory.display();
     info!("store `{directory}`: {values} values, {bytes} bytes");
-    let store = Store::start(keeper, settings.commit_window, Arc::clone(&done));
-    let store = store.map_err(RunError::System)?;
-    Ok((Storing::new(Some(store), done), stored))
 }
 
 /// Says what came back, and what did not.
@@ -130,6 +144,8 @@ pub(crate) enum Answer {
     },
     /// For the bridge.
     Bridge(Event),
+    /// For the loop: all has to begin anew, with what the store holds.
+    BeginAnew,
 }
 
 /// The batch in the making, and who waits for those before it.
@@ -207,6 +223,7 @@ impl Storing {
     pub(super) fn take_in(&mut self, done: Done) -> Vec<Answer> {
         let stored = match done {
             Done::Loaded(key, value) => return vec![Answer::Bridge(Event::Loaded { key, value })],
+            Done::Back => return vec![Answer::BeginAnew],
             Done::Batch(stored) => stored,
         };
         let tokens = self.waiting.pop_front().unwrap_or_default();
@@ -248,7 +265,7 @@ mod tests {
                 Answer::Hub { token, stored } => format!("hub {token} {}", stored.is_ok()),
                 Answer::Bridge(Event::NotStored { token, why }) => format!("{token}: {why}"),
                 Answer::Bridge(Event::Loaded { key, value }) => format!("{} {value:?}", key.id),
-                Answer::Bridge(event) => format!("{event:?}"),
+                other => format!("{other:?}"),
             })
             .collect();
         assert_eq!(

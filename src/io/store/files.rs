@@ -7,8 +7,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, fstatvfs};
 
+use super::cause::{self, Unopened};
 use crate::core::store::{Group, Place};
 
 /// The directory of the segments, within the store's.
@@ -34,25 +35,20 @@ pub(super) struct Files {
 
 impl Files {
     /// Makes the directory if need be, and takes it for this process.
-    pub(super) fn open(root: &Path) -> Result<Self, String> {
-        let shown = root.display();
+    pub(super) fn open(root: &Path) -> Result<Self, Unopened> {
+        let refused = |what, cause| Unopened::new(root, what, &cause);
         if let Err(cause) = fs::metadata(root) {
             if cause.kind() != io::ErrorKind::NotFound {
-                return Err(format!("`{shown}`: {cause}; correct directory"));
+                return Err(refused("can not be looked at", cause));
             }
-            make(root).map_err(|cause| {
-                format!("`{shown}` can not be made: {cause}; correct directory, or make it")
-            })?;
+            make(root).map_err(|cause| refused("can not be made", cause))?;
         }
-        let handle = File::open(root)
-            .map_err(|cause| format!("`{shown}` can not be opened: {cause}; correct directory"))?;
-        flock(&handle, FlockOperation::NonBlockingLockExclusive).map_err(|cause| match cause {
-            rustix::io::Errno::WOULDBLOCK => format!(
-                "`{shown}` is in use by another mqtt-https-bridge; stop that one or name another \
-                 directory"
-            ),
-            cause => format!("`{shown}` can not be locked: {cause}; name another directory"),
-        })?;
+        let handle = File::open(root).map_err(|cause| refused("can not be opened", cause))?;
+        match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(cause::in_use(root)),
+            Err(cause) => return Err(refused("can not be locked", cause.into())),
+        }
         let log = root.join(LOG);
         let opened = || {
             if !log.is_dir() {
@@ -61,11 +57,8 @@ impl Files {
             }
             File::open(&log)
         };
-        let unusable = |cause| {
-            let log = log.display();
-            format!("`{log}` can not be used: {cause}; make `{shown}` writable or name another")
-        };
-        let log = opened().map_err(unusable)?;
+        let opened = opened();
+        let log = opened.map_err(|cause| Unopened::new(&log, "can not be used", &cause))?;
         Ok(Self {
             root: root.to_owned(),
             handle,
@@ -79,13 +72,30 @@ impl Files {
         })
     }
 
+    /// Returns the bytes that the disk has room for, as far as the file system knows; `None` if
+    /// it does not say, or can not be written at all.
+    pub(super) fn room(&self) -> Option<u64> {
+        #[cfg(test)]
+        if let Some(room) = self.room {
+            return u64::try_from(room).ok();
+        }
+        let disk = fstatvfs(&self.handle).ok()?;
+        let writable = !disk.f_flag.contains(StatVfsMountFlags::RDONLY);
+        writable.then(|| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// Returns the path of a segment.
     pub(super) fn path(&self, number: u32) -> PathBuf {
         self.root.join(LOG).join(format!("{number:08x}.log"))
     }
 
     /// Returns the numbers of the segments, in order.
-    pub(super) fn numbers(&self) -> io::Result<Vec<u32>> {
+    pub(super) fn segments(&self) -> Result<Vec<u32>, Unopened> {
+        let numbers = self.numbers();
+        numbers.map_err(|cause| Unopened::new(&self.root.join(LOG), "can not be read", &cause))
+    }
+
+    fn numbers(&self) -> io::Result<Vec<u32>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(self.root.join(LOG))? {
             let name = entry?.file_name();

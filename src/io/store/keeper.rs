@@ -8,9 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use log::{error, info, warn};
 
+use super::cause::{self, Unopened};
 use super::files::Files;
+use super::trouble::{Trouble, left_out};
 use super::{Request, Status, Stored};
-use crate::core::store::{Chain, Change, Format, Key, Limits, look, value};
+use crate::core::store::{Chain, Change, Format, Group, Key, Limits, look, value};
+use crate::io::clock;
+use crate::io::log::caps::Line;
 
 /// Values that are moved with a group, in bytes: at least so many, or four times the group.
 const MOVED: usize = 4096;
@@ -22,6 +26,7 @@ pub(crate) struct Keeper {
     limits: Limits,
     /// What was to be removed with batches that could not be written.
     owed: BTreeSet<Key>,
+    trouble: Trouble,
     status: Status,
 }
 
@@ -30,12 +35,19 @@ impl Keeper {
     ///
     /// # Errors
     /// Says why the directory can not be used, and what to do.
-    pub(crate) fn open(directory: &Path, max_bytes: usize) -> Result<Self, String> {
+    pub(crate) fn open(directory: &Path, max_bytes: usize) -> Result<Self, Unopened> {
+        let (files, numbers) = Self::find(directory)?;
+        let mut keeper = Self::empty(files, max_bytes);
+        keeper.replay(&numbers);
+        keeper.update();
+        Ok(keeper)
+    }
+
+    /// Opens the directory; returns also the numbers of the segments to be read. Those of a newer
+    /// release are set aside.
+    pub(super) fn find(directory: &Path) -> Result<(Files, Vec<u32>), Unopened> {
         let mut files = Files::open(directory)?;
-        let shown = directory.display();
-        let unreadable =
-            |cause| format!("`{shown}` can not be read: {cause}; correct it or name another");
-        let mut numbers = files.numbers().map_err(unreadable)?;
+        let mut numbers = files.segments()?;
         let newest = numbers.iter().filter_map(|number| {
             let file = files.read(*number).ok()?;
             match look(*number, &file) {
@@ -45,11 +57,10 @@ impl Keeper {
         });
         if let Some(version) = newest.max() {
             let aside = files.set_all_aside(version).map_err(|cause| {
-                format!(
-                    "`{shown}` is of a newer release and can not be set aside: {cause}; correct \
-                     that, or install that release"
-                )
+                let what = "is of a newer release and can not be set aside";
+                Unopened::new(directory, what, &cause)
             })?;
+            let shown = directory.display();
             error!(
                 "store: `{shown}` was written by a newer release (format {version}); all of it is \
                  set aside as `{}` and the store begins empty; install that release and move it \
@@ -58,17 +69,25 @@ impl Keeper {
             );
             numbers.clear();
         }
+        Ok((files, numbers))
+    }
+
+    /// Begins a log in a directory without one.
+    pub(super) fn empty(files: Files, max_bytes: usize) -> Self {
         let limits = Limits { max_bytes };
-        let mut keeper = Self {
+        Self {
             files,
             chain: Chain::new(limits),
             limits,
             owed: BTreeSet::new(),
+            trouble: Trouble::default(),
             status: Status::default(),
-        };
-        keeper.replay(&numbers);
-        keeper.update();
-        Ok(keeper)
+        }
+    }
+
+    /// Takes note of batches that were refused before it was opened.
+    pub(super) fn was_refused(&mut self, batches: u64) {
+        self.status.refused = self.status.refused.wrapping_add(batches);
     }
 
     fn replay(&mut self, numbers: &[u32]) {
@@ -218,21 +237,20 @@ impl Keeper {
                 }
             }
         }
-        let written = self.write(&taken);
-        match written {
-            Ok(is_written) => {
+        match self.write(&taken) {
+            Ok(written) => {
                 let count = u64::try_from(taken.len()).unwrap_or_default();
                 self.status.batches = self.status.batches.wrapping_add(count);
-                if is_written {
-                    self.recover();
+                if written > 0 {
+                    self.recover(written);
                 }
             }
-            Err(cause) => {
+            Err((cause, bytes)) => {
                 for batch in &taken {
                     self.status.refused = self.status.refused.wrapping_add(1);
                     self.owe(batch);
                 }
-                let why = self.suffer(&cause);
+                let why = self.suffer(&cause, bytes);
                 for result in results.iter_mut().filter(|it| it.is_ok()) {
                     *result = Err(Arc::clone(&why));
                 }
@@ -261,12 +279,13 @@ impl Keeper {
         }
     }
 
-    /// Returns whether there was anything to write.
-    fn write(&mut self, batches: &[Vec<Change>]) -> io::Result<bool> {
+    /// Returns the bytes that were written, 0 if there was nothing to write. An error comes with
+    /// the bytes that were refused.
+    fn write(&mut self, batches: &[Vec<Change>]) -> Result<u64, (io::Error, u64)> {
         let owed: Vec<_> = self.owed.iter().map(|key| Change::Delete(*key)).collect();
         let all = || std::iter::once(owed.as_slice()).chain(batches.iter().map(Vec::as_slice));
         if all().all(<[Change]>::is_empty) {
-            return Ok(false);
+            return Ok(0);
         }
         let size = |change: &Change| match change {
             Change::Put(_, value) => value.len(),
@@ -286,26 +305,28 @@ impl Keeper {
         if result.is_ok() {
             self.owed.clear();
         }
-        result.map(|()| true)
+        result
     }
 
     fn write_group<'c>(
         &mut self,
         batches: impl Iterator<Item = &'c [Change]>,
         moved: &[(Key, Bytes)],
-    ) -> io::Result<()> {
+    ) -> Result<u64, (io::Error, u64)> {
         let group = self.chain.group(batches, moved);
-        let group = group.ok_or_else(|| io::Error::other("too much at once"))?;
-        self.files.write(&group)?;
+        let group = group.ok_or_else(|| (io::Error::other("too much at once"), 0))?;
+        let bytes = |group: &Group| u64::try_from(group.bytes.len()).unwrap_or_default();
+        let written = self.files.write(&group);
+        written.map_err(|cause| (cause, bytes(&group)))?;
         self.chain.commit(&group);
-        Ok(())
+        Ok(bytes(&group))
     }
 
     /// Removes segments that are of no more use.
     fn tidy(&mut self) {
         while let Some(number) = self.chain.removable() {
             if let Err(cause) = self.files.remove(number) {
-                if self.status.trouble.is_none() {
+                if self.trouble.why().is_none() {
                     let path = self.files.path(number);
                     warn!("store: `{}` can not be removed: {cause}", path.display());
                 }
@@ -315,28 +336,49 @@ impl Keeper {
         }
     }
 
-    /// Notes that the disk does not take what is written; told once.
-    fn suffer(&mut self, cause: &io::Error) -> Arc<str> {
-        let why: Arc<str> = cause.to_string().into();
-        if self.status.trouble.is_none() {
-            let path = self.files.path(0);
-            let directory = path.parent().unwrap_or(Path::new("")).display();
-            error!(
-                "store: `{directory}` can not be written: {why}; nothing more is stored until it \
-                 can, free or repair the disk"
-            );
+    /// Tries again what could not be removed, and looks whether there is room again.
+    pub(super) fn retry(&mut self) {
+        if self.owed.is_empty() {
+            let told = self.trouble.look(self.files.room(), clock::now());
+            self.tell_recovery(told);
+            self.tidy();
+            self.update();
+        } else {
+            self.store(Vec::new());
         }
-        self.status.trouble = Some(Arc::clone(&why));
-        why
     }
 
-    fn recover(&mut self) {
-        if self.status.trouble.take().is_some() {
-            info!("store: the disk can be written again");
+    /// Notes that the disk does not take what is written; told once.
+    fn suffer(&mut self, cause: &io::Error, bytes: u64) -> Arc<str> {
+        let told = self.trouble.refuse(cause, bytes, clock::now());
+        if let Some(before) = told.and_then(left_out) {
+            let path = self.files.path(0);
+            let directory = path.parent().unwrap_or(Path::new("")).display();
+            let remedy = cause::remedy(cause);
+            error!(
+                "store: `{directory}` can not be written: {cause}; {remedy}; what is not stored is \
+                 refused, and it is tried again{before}"
+            );
+        }
+        let why = self.trouble.why();
+        why.unwrap_or_else(|| cause.to_string().into())
+    }
+
+    fn recover(&mut self, written: u64) {
+        if self.trouble.why().is_some() {
+            let told = self.trouble.take(written, self.files.room(), clock::now());
+            self.tell_recovery(told);
+        }
+    }
+
+    fn tell_recovery(&self, told: Option<Line>) {
+        if let Some(before) = told.and_then(left_out) {
+            info!("store: the disk can be written again{before}");
         }
     }
 
     fn update(&mut self) {
+        self.status.trouble = self.trouble.why();
         self.status.written = self.files.written;
         self.status.syncs = self.files.syncs;
         self.status.live = self.chain.live();

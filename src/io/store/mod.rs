@@ -4,11 +4,14 @@
 //! batch that comes when nothing has been written for that long is written at once. When nothing
 //! changes, nothing is written.
 
+mod cause;
+mod disk;
 mod files;
 mod keeper;
 mod mounts;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,6 +28,7 @@ use crate::core::status::Store as Status;
 use crate::core::store::{Change, Key};
 use crate::io::clock;
 
+pub(crate) use disk::Disk;
 pub(crate) use keeper::Keeper;
 pub(crate) use mounts::is_in_memory;
 
@@ -32,6 +36,8 @@ pub(crate) use mounts::is_in_memory;
 const WAITING: usize = 1 << 20;
 /// Bytes that are brought to the disk together, about.
 const TOGETHER: usize = 256 << 10;
+/// How often a disk that does not take what it should is tried again by itself.
+const RETRY: Duration = Duration::from_secs(30);
 /// Stack of the thread.
 const STACK: usize = 128 << 10;
 
@@ -45,6 +51,9 @@ pub(crate) enum Done {
     Batch(Stored),
     /// A value that was asked for.
     Loaded(Key, Option<Bytes>),
+    /// The store could not be opened, and now it can: it holds what has to be taken up before
+    /// anything else, so all has to begin anew.
+    Back,
 }
 
 /// Is told what the store has done, on the store's thread.
@@ -88,8 +97,8 @@ impl Store {
     ///
     /// # Errors
     /// Returns what the system says to another thread.
-    pub(crate) fn start(keeper: Keeper, window: Duration, done: OnDone) -> io::Result<Self> {
-        let status = keeper.status().clone();
+    pub(crate) fn start(disk: Disk, window: Duration, done: OnDone) -> io::Result<Self> {
+        let status = disk.status().clone();
         let desk = Arc::new(Desk {
             queue: Mutex::new(Queue {
                 status,
@@ -99,11 +108,13 @@ impl Store {
         });
         let mut work = Work {
             desk: Arc::clone(&desk),
-            keeper,
+            disk,
             window,
             done,
             last: None,
+            retry: None,
         };
+        work.plan_retry();
         let thread = thread::Builder::new()
             .name("store".to_owned())
             .stack_size(STACK)
@@ -162,45 +173,50 @@ fn size(changes: &[Change]) -> usize {
 /// The thread's end.
 struct Work {
     desk: Arc<Desk>,
-    keeper: Keeper,
+    disk: Disk,
     window: Duration,
     done: OnDone,
     /// When a group was begun last.
     last: Option<Instant>,
+    /// When a disk that does not take what it should is tried again.
+    retry: Option<Instant>,
 }
 
 impl Work {
     /// Does what is there, or waits for it; returns whether there may be more.
     fn turn(&mut self) -> bool {
         let mut queue = self.desk.lock();
-        let wait = loop {
+        loop {
             if let Some(key) = ready(&mut queue) {
                 drop(queue);
                 self.load(key);
                 return true;
             }
-            let wait = match (queue.batches.is_empty(), queue.closing) {
+            let due = match (queue.batches.is_empty(), queue.closing) {
                 (true, true) => return false,
-                (false, true) => None,
-                (false, false) => self.last.and_then(|last| {
-                    let past = clock::now().saturating_duration_since(last);
-                    self.window.checked_sub(past).filter(|it| !it.is_zero())
-                }),
-                (true, false) => Some(Duration::MAX),
+                (false, true) => break,
+                (false, false) => self.last.and_then(|last| last.checked_add(self.window)),
+                (true, false) => self.retry,
             };
-            queue = match wait {
-                None => break queue,
-                Some(Duration::MAX) => {
+            let left = due.map(|due| due.saturating_duration_since(clock::now()));
+            queue = match (left, queue.batches.is_empty()) {
+                (Some(Duration::ZERO), true) => {
+                    drop(queue);
+                    self.contain("an attempt", Disk::retry);
+                    self.note();
+                    return true;
+                }
+                (None | Some(Duration::ZERO), false) => break,
+                (None, true) => {
                     let waited = self.desk.called.wait(queue);
                     waited.unwrap_or_else(PoisonError::into_inner)
                 }
-                Some(limit) => {
-                    let waited = self.desk.called.wait_timeout(queue, limit);
+                (Some(left), _) => {
+                    let waited = self.desk.called.wait_timeout(queue, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-        };
-        queue = wait;
+        }
         let (mut batches, mut bytes) = (Vec::new(), 0_usize);
         while bytes < TOGETHER
             && let Some(request) = queue.batches.pop_front()
@@ -217,22 +233,43 @@ impl Work {
 
     fn store(&mut self, batches: Vec<Request>) {
         let count = batches.len();
-        let keeper = &mut self.keeper;
-        let results = catch_unwind(AssertUnwindSafe(|| keeper.store(batches)));
-        let results = results.unwrap_or_else(|_| {
-            error!("a fault of this program ended a write to the store; what it held is refused");
-            vec![Err(Arc::from("a fault of the gateway")); count]
-        });
-        self.desk.lock().status = self.keeper.status().clone();
+        let results = self.contain("a write", |disk| disk.store(batches));
+        let results =
+            results.unwrap_or_else(|| vec![Err(Arc::from("a fault of the gateway")); count]);
+        self.note();
         for result in results {
             (self.done)(Done::Batch(result));
         }
     }
 
+    /// Shows how the store is, and plans when to try again.
+    fn note(&mut self) {
+        self.desk.lock().status = self.disk.status().clone();
+        let was_planned = self.retry.is_some();
+        self.plan_retry();
+        if was_planned && self.disk.holds() {
+            (self.done)(Done::Back);
+        }
+    }
+
+    fn plan_retry(&mut self) {
+        let later = || clock::now().checked_add(RETRY);
+        self.retry = self.disk.is_ill().then(later).flatten();
+    }
+
     fn load(&mut self, key: Key) {
-        let keeper = &mut self.keeper;
-        let value = catch_unwind(AssertUnwindSafe(|| keeper.load(key)));
-        (self.done)(Done::Loaded(key, value.unwrap_or_default()));
+        let value = self.contain("a look", |disk| disk.load(key));
+        (self.done)(Done::Loaded(key, value.flatten()));
+    }
+
+    /// Does something with the disk; `None` if a fault of this program ended it.
+    fn contain<T>(&mut self, what: &str, run: impl FnOnce(&mut Disk) -> T) -> Option<T> {
+        let disk = &mut self.disk;
+        let result = catch_unwind(AssertUnwindSafe(|| run(disk)));
+        if result.is_err() {
+            error!("a fault of this program ended {what} at the store; what it held is refused");
+        }
+        result.ok()
     }
 }
 

@@ -64,7 +64,7 @@ fn what_was_stored_is_there_after_a_restart_and_nobody_else_can_read_it() {
     commit(&mut keeper, vec![put(1, 10), put(2, 0), put(3, 70_000)]).unwrap();
     commit(&mut keeper, vec![Change::Delete(key(1)), put(4, 4)]).unwrap();
     let busy = Keeper::open(&directory.path().join("store"), BYTES);
-    let why = busy.err().unwrap();
+    let why = busy.err().unwrap().to_string();
     assert!(why.contains("in use by another"), "{why}");
     drop(keeper);
     assert_eq!(values(&mut open(&directory)), [(2, 0), (3, 70_000), (4, 4)]);
@@ -277,7 +277,8 @@ fn store_of_a_newer_release_is_set_aside_whole() {
 fn start(keeper: Keeper, window: Duration) -> (Store, Receiver<Done>) {
     let (sender, done) = mpsc::channel();
     let done_: OnDone = Arc::new(move |done| sender.send(done).unwrap());
-    (Store::start(keeper, window, done_).unwrap(), done)
+    let disk = Disk::Open(Box::new(keeper));
+    (Store::start(disk, window, done_).unwrap(), done)
 }
 
 #[test]

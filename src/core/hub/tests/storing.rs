@@ -357,6 +357,29 @@ fn queues_give_back_what_a_route_leaves_with_its_client() {
 }
 
 #[test]
+fn message_for_a_session_that_the_disk_has_refused_takes_the_session_along() {
+    let (mut s, mut disk) = (scenario(Limits::default()), Disk::default());
+    let sleeper = s.join(v4_persistent("sleeper"));
+    s.subscribe(sleeper, "#", Q1);
+    s.lose(sleeper);
+    while !s.batches.is_empty() {
+        disk.refuse(&mut s);
+    }
+    let node = s.join(v5("node"));
+    s.send(node, publish("a", "1", Q1, 1));
+    disk.commit_all(&mut s);
+    assert_eq!(s.packets(node), ["puback 1 0x00"]);
+    // Long before all is written anew.
+    let restored = restart(&mut s, &mut disk, None);
+    assert_eq!((restored.sessions, restored.orphans), (1, 0));
+    let sleeper = s.connect(v4_persistent("sleeper"), &anyone());
+    assert_eq!(
+        s.packets(sleeper),
+        ["connack 0x00 present", "a=1 q1 #1 dup"]
+    );
+}
+
+#[test]
 fn all_is_written_anew_after_the_disk_has_refused() {
     let (mut s, mut disk) = (scenario(Limits::default()), Disk::default());
     let sleeper = s.join(v4_persistent("sleeper"));
