@@ -139,7 +139,7 @@ codes! {
     TlsWeak "tls.weak" Handshake Peer "a signature or key is too weak";
     TlsProtocol "tls.protocol" Handshake Peer "no TLS version, cipher suite or signature algorithm in common";
     TlsClientCertificate "tls.client_certificate" Handshake Gateway "the server requires a client certificate or refused ours";
-    TlsHandshake "tls.handshake" Handshake Peer "anything else in the handshake: closed, garbage, an alert";
+    TlsHandshake "tls.handshake" Handshake Peer "anything else in the handshake or behind it: closed, garbage, an alert, no end of messages that are no data";
     ClockUnset "clock.unset" Prepare Gateway "the gateway does not know the time yet, so no certificate can be judged";
     DnsNotFound "dns.not_found" Resolve Peer "the name does not exist";
     DnsFailed "dns.failed" Resolve Network "no name server gave an answer";
