@@ -16,6 +16,7 @@ import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAME = "mqtt-https-bridge"
+SELFTEST = f"{NAME}-selftest"
 # Bytes of the program and of its package. MIPS is where flash is scarce: 1.6 MiB are the most the
 # package may have; the program is to come below 3.5 MiB (3,670,016) again.
 MIPS_LIMITS = (3_750_000, 1_677_721)
@@ -102,12 +103,13 @@ def parse_control(content):
     return fields
 
 
-def check_control(control, architecture, data_size, time):
+def check_control(control, package, architecture, data_size, time):
     fields = parse_control(control["/control"][2])
-    check("control: the fields, in OpenWrt's order", list(fields) == FIELDS, list(fields))
+    wanted = FIELDS if package == NAME else [field for field in FIELDS if field != "Require-User"]
+    check("control: the fields, in OpenWrt's order", list(fields) == wanted, list(fields))
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
     check("control: Version is Cargo's, with a release", re.fullmatch(re.escape(version) + r"-r[1-9]\d*", fields["Version"]))
-    check("control: Package", fields["Package"] == NAME)
+    check("control: Package is that of the file name", fields["Package"] == package)
     check("control: Architecture is that of the file name", fields["Architecture"] == architecture, fields["Architecture"])
     check("control: Installed-Size is that of the data tar", int(fields["Installed-Size"]) == data_size)
     check("control: SourceDateEpoch is the members' time", int(fields["SourceDateEpoch"]) == time)
@@ -116,11 +118,13 @@ def check_control(control, architecture, data_size, time):
     check("control: the licence is there", (ROOT / fields["LicenseFiles"]).is_file())
     check("control: Description is text, each line after one blank", all(re.fullmatch(r" [!-~][ -~]*", line)
           for line in fields["Description"].split("\n")), fields["Description"])
-    user = re.fullmatch(r"([a-z-]+)=(\d+):([a-z-]+)=(\d+)", fields["Require-User"])
-    check("control: Require-User names user and group, not root", user and user[1] == user[3] == NAME and 0 < int(user[2]) == int(user[4]) < 65536)
+    scripts = {"/control": 0o644, "/postinst": 0o755, "/prerm": 0o755}
+    if package == NAME:
+        user = re.fullmatch(r"([a-z-]+)=(\d+):([a-z-]+)=(\d+)", fields["Require-User"])
+        check("control: Require-User names user and group, not root", user and user[1] == user[3] == NAME and 0 < int(user[2]) == int(user[4]) < 65536)
+        scripts |= {"/conffiles": 0o644, "/postinst-pkg": 0o755}
     check("control: ends with a newline, no empty line", control["/control"][2].endswith(b"\n") and b"\n\n" not in control["/control"][2])
-    check("control: its files and their modes", {path: mode for path, (mode, folder, _) in control.items() if not folder}
-          == {"/control": 0o644, "/conffiles": 0o644, "/postinst": 0o755, "/postinst-pkg": 0o755, "/prerm": 0o755})
+    check("control: its files and their modes", {path: mode for path, (mode, folder, _) in control.items() if not folder} == scripts)
     for script in ("postinst", "prerm"):
         lines = control[f"/{script}"][2].decode().splitlines()
         check(f"{script}: the stock one", lines[0] == "#!/bin/sh" and lines[-2:] == [". ${IPKG_INSTROOT}/lib/functions.sh", f"default_{script} $0 $@"])
@@ -128,6 +132,18 @@ def check_control(control, architecture, data_size, time):
 
 def check_files(data, control):
     files = {path: (mode, content) for path, (mode, folder, content) in data.items() if not folder}
+    if f"/usr/bin/{SELFTEST}" in files:
+        check("the self-test brings its program and nothing else", {path: mode for path, (mode, _) in files.items()} == {f"/usr/bin/{SELFTEST}": 0o755}, set(files))
+    else:
+        check_service(files, data, control)
+    for path, (mode, content) in {**files, **{p: (m, c) for p, (m, _, c) in control.items()}}.items():
+        if content.startswith(b"#!"):
+            for shell in (["dash", "-n"], ["busybox", "sh", "-n"]):
+                result = subprocess.run(shell, input=content, capture_output=True)
+                check(f"{path}: {shell[0]} can read it", result.returncode == 0, result.stderr)
+
+
+def check_service(files, data, control):
     conffiles = control["/conffiles"][2].decode().splitlines()
     check("conffiles: in the package", conffiles and set(conffiles) <= set(files), conffiles)
     wanted = {path for path in files if path.startswith("/etc/config/") or path.endswith(".toml")}
@@ -144,11 +160,6 @@ def check_files(data, control):
     kept = files[f"/lib/upgrade/keep.d/{NAME}"][1].decode().split()
     check("keep.d: folders of the package", kept and all(path.rstrip("/") in data for path in kept), kept)
     check("no file holds a carriage return", not any(b"\r" in content for path, (_, content) in files.items() if not path.startswith("/usr/bin")))
-    for path, (mode, content) in {**files, **{p: (m, c) for p, (m, _, c) in control.items()}}.items():
-        if content.startswith(b"#!"):
-            for shell in (["dash", "-n"], ["busybox", "sh", "-n"]):
-                result = subprocess.run(shell, input=content, capture_output=True)
-                check(f"{path}: {shell[0]} can read it", result.returncode == 0, result.stderr)
 
 
 def check_program(program, architecture):
@@ -181,25 +192,25 @@ def limits(architecture):
     return MIPS_LIMITS if architecture.startswith("mips") else OTHER_LIMITS
 
 
-def makefile_tree(program, folder):
-    """Runs the feed Makefile's install rule under a stand-in for OpenWrt's build system."""
+def makefile_tree(package, program, folder):
+    """Runs the feed Makefile's install rule for a package under a stand-in for OpenWrt's build system."""
     stand_in = folder / "openwrt"
     (stand_in / "feeds/packages/lang/rust").mkdir(parents=True)
     (stand_in / "rules.mk").write_text(
         "INSTALL_DIR:=install -d -m0755\nINSTALL_BIN:=install -m0755\nINSTALL_DATA:=install -m0644\nINSTALL_CONF:=install -m0600\nCP:=cp -fpR\n")
     (stand_in / "package.mk").write_text(
-        "define BuildPackage\n$(eval $(call Package/$(1)))\nexport POSTINST=$$(call Package/$(1)/postinst)\n"
+        "define BuildPackage\nifeq ($(1),$(PACKAGE))\n$(if $(filter $(1),$(PACKAGE)),$(eval $(call Package/$(1))))\nexport POSTINST=$$(call Package/$(1)/postinst)\n"
         "try-install:\n\t$$(call Package/$(1)/install,$(DEST))\n"
-        "try-show:\n\t@echo '$$(USERID)|$$(PKG_VERSION)-r$$(PKG_RELEASE)|$$(strip $$(Package/$(1)/conffiles))'\n"
+        "try-show:\n\t@echo '$$(USERID)|$$(PKG_VERSION)-r$$(PKG_RELEASE)|$$(strip $$(Package/$(1)/conffiles))|$$(strip $$(Package/$(1)/description))'\n"
         "try-postinst:\n\t@printenv POSTINST\n"
-        "try-prepare:\n\t$$(Build/Prepare)\nendef\n")
+        "try-prepare:\n\t$$(Build/Prepare)\nendif\nendef\n")
     (stand_in / "feeds/packages/lang/rust/rust-package.mk").write_text("define RustBinPackage\nendef\n")
     (folder / "install/bin").mkdir(parents=True)
-    (folder / "install/bin" / NAME).write_bytes(program)
+    (folder / "install/bin" / package).write_bytes(program)
     dest = folder / "root"
     def make(*goals):
         return subprocess.run(
-            ["make", "-s", "-C", ROOT / "openwrt-package", f"TOPDIR={stand_in}", f"INCLUDE_DIR={stand_in}", f"DEST={dest}",
+            ["make", "-s", "-C", ROOT / "openwrt-package", f"PACKAGE={package}", f"TOPDIR={stand_in}", f"INCLUDE_DIR={stand_in}", f"DEST={dest}",
              f"PKG_INSTALL_DIR={folder}/install", f"PKG_BUILD_DIR={folder}/source", *goals], capture_output=True, text=True, check=True).stdout
     make("try-install", "try-prepare")
     tree = {}
@@ -209,22 +220,24 @@ def makefile_tree(program, folder):
     return tree, make("try-show").strip().split("|"), make("try-postinst"), {path.name for path in (folder / "source").iterdir()}
 
 
-def check_makefile(data, control, program):
+def check_makefile(package, data, control, program):
     with tempfile.TemporaryDirectory() as folder:
-        tree, (user, version, conffiles), postinst, sources = makefile_tree(program, pathlib.Path(folder))
+        tree, (user, version, conffiles, description), postinst, sources = makefile_tree(package, program, pathlib.Path(folder))
     ours = {path: (mode, is_folder, None if is_folder else content) for path, (mode, is_folder, content) in data.items() if path != "/"}
     different = {path for path in ours.keys() | tree.keys() if ours.get(path) != tree.get(path)}
     check("Makefile: installs the same files with the same modes", not different, sorted(different))
     fields = parse_control(control["/control"][2])
+    control_of = lambda name: control[name][2].decode() if name in control else ""
     check("Makefile: the same user, version and conffiles", [user, version, conffiles.split()]
-          == [fields["Require-User"], fields["Version"], control["/conffiles"][2].decode().split()], (user, version, conffiles))
-    check("Makefile: the same script after installation", postinst == control["/postinst-pkg"][2].decode(), postinst)
+          == [fields.get("Require-User", ""), fields["Version"], control_of("/conffiles").split()], (user, version, conffiles))
+    check("Makefile: the same description", description.split() == fields["Description"].split(), description)
+    check("Makefile: the same script after installation", postinst.strip() == control_of("/postinst-pkg").strip(), postinst)
     check("Makefile: takes the sources that cargo needs", sources >= {"Cargo.toml", "Cargo.lock", "src", "tests", "LICENSE"}, sources)
 
 
 def check_package(path):
     print(f"-- {path.name}")
-    name = re.fullmatch(rf"{NAME}_([^_]+)_(.+)\.ipk", path.name)
+    package, version, architecture = re.fullmatch(rf"({NAME}|{SELFTEST})_([^_]+)_(.+)\.ipk", path.name).groups()
     content = path.read_bytes()
     check("a gzipped tar, not ar", content[:2] == b"\x1f\x8b")
     outer = members("ipk", gunzip("ipk", content))
@@ -232,13 +245,13 @@ def check_package(path):
     check("ipk: format 2.0", outer[0][4] == b"2.0\n")
     data_tar = gunzip("data", outer[1][4])
     data, control = folder_tree("data", data_tar), folder_tree("control", gunzip("control", outer[2][4]))
-    check_control(control, name[2], len(data_tar), outer[0][3])
-    check("file name: the control's version", parse_control(control["/control"][2])["Version"] == name[1])
+    check_control(control, package, architecture, len(data_tar), outer[0][3])
+    check("file name: the control's version", parse_control(control["/control"][2])["Version"] == version)
     check_files(data, control)
-    program = data[f"/usr/bin/{NAME}"][2]
-    check_program(program, name[2])
-    check_makefile(data, control, program)
-    most = limits(name[2])[1]
+    program = data[f"/usr/bin/{package}"][2]
+    check_program(program, architecture)
+    check_makefile(package, data, control, program)
+    most = limits(architecture)[1]
     check(f"ipk: {len(content)} bytes, at most {most}", len(content) <= most)
 
 

@@ -102,6 +102,32 @@ fn every_case_is_judged_as_expected_and_nothing_stays_behind() {
 }
 
 #[test]
+#[cfg(feature = "selftest-program")]
+fn the_program_of_its_own_judges_the_same_cases() {
+    let folder = TempDir::new();
+    let alone = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-https-bridge-selftest"));
+        let command = command.args(arguments).current_dir(folder.path());
+        let output = command.env_clear().env("TMPDIR", folder.path());
+        output.output().unwrap()
+    };
+    let names = |out: &[u8]| {
+        let out = String::from_utf8(out.to_vec()).unwrap();
+        let lines = out.lines().take_while(|line| !line.is_empty());
+        let names = lines.map(|line| line.split("  ").next().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let (one, other) = (alone(&[]), selftest(&folder).output().unwrap());
+    assert_eq!(one.status.code(), Some(0));
+    assert_eq!(names(&one.stdout), names(&other.stdout));
+    let version = alone(&["--version"]).stdout;
+    let expected = concat!("mqtt-https-bridge-selftest ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(version.trim_ascii_end(), expected.as_bytes());
+    assert_eq!(alone(&["--help"]).status.code(), Some(0));
+    assert_eq!(alone(&["anything"]).status.code(), Some(64));
+}
+
+#[test]
 fn a_signal_ends_it_and_nothing_stays_behind() {
     let folder = TempDir::new();
     let mut child = selftest(&folder).stdout(Stdio::piped()).spawn().unwrap();

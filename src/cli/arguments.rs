@@ -12,25 +12,10 @@ use crate::cli::{check, listener_cert, run, send, status, user};
 use crate::config;
 use crate::core::endpoint::Roots;
 
-#[cfg(feature = "selftest")]
-macro_rules! selftest_example {
-    () => {
-        "  mqtt-https-bridge selftest                            see bad certificates refused, offline\n"
-    };
-}
-
-#[cfg(not(feature = "selftest"))]
-macro_rules! selftest_example {
-    () => {
-        ""
-    };
-}
-
-const AFTER_HELP: &str = concat!(
-    "Examples:\n",
-    selftest_example!(),
-    // Not behind a line break that is escaped: that would take the indentation with it.
-    "  mqtt-https-bridge                                     run with ./bridge.toml
+const AFTER_HELP: &str = "\
+Examples:
+  mqtt-https-bridge selftest                            see bad certificates refused, offline
+  mqtt-https-bridge                                     run with ./bridge.toml
   mqtt-https-bridge check                               validate it and show what it means
   mqtt-https-bridge check --topic nodes/me/posts/1/get  show the request of such a message
   mqtt-https-bridge status                              show what the daemon is doing
@@ -47,8 +32,7 @@ Exit codes:
    78  bridge.toml, or a file it names, has to be corrected
   124  no reply in time
   130  SIGINT came a second time before all requests were finished, or in the self-test
-  143  SIGTERM came a second time before all requests were finished, or in the self-test",
-);
+  143  SIGTERM came a second time before all requests were finished, or in the self-test";
 
 /// An MQTT broker for small nodes that performs their HTTPS requests for them.
 #[derive(Debug, Parser)]
@@ -74,7 +58,6 @@ pub(super) enum Command {
     /// Make one HTTPS request with the trust of an endpoint and explain the result
     Probe(ProbeArguments),
     /// Judge good and bad certificates, made on the spot, and show what a node is told; offline
-    #[cfg(feature = "selftest")]
     Selftest,
     /// Ask the daemon that runs for its clients, routes, endpoints and counters
     Status(status::Arguments),

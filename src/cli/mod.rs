@@ -31,6 +31,11 @@ use exit::Exit;
 /// Where bridge.toml is when neither an argument nor the current directory says so.
 const SYSTEM_CONFIG: &str = "/etc/mqtt-https-bridge/bridge.toml";
 
+/// Where the self-test is if not in this program.
+#[cfg(not(feature = "selftest"))]
+const SELFTEST_ELSEWHERE: &str = "this program is built without the self-test; run \
+     `mqtt-https-bridge-selftest`, which the package of that name installs";
+
 /// Runs the command that the arguments name and returns its exit code.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -52,6 +57,22 @@ pub fn main() -> ExitCode {
         err: &mut io::stderr(),
     };
     let result = dispatch(arguments, &mut streams);
+    finish(result, &mut streams)
+}
+
+/// Runs the self-test, for a program that does nothing else, and returns its exit code.
+#[cfg(feature = "selftest-program")]
+pub fn selftest_alone() -> ExitCode {
+    let mut streams = Streams {
+        out: &mut io::stdout().lock(),
+        err: &mut io::stderr(),
+    };
+    let mut arguments = std::env::args_os().skip(1);
+    let result = selftest::alone(arguments.next().as_deref(), &mut streams);
+    finish(result, &mut streams)
+}
+
+fn finish(result: io::Result<Exit>, streams: &mut Streams<'_>) -> ExitCode {
     match result.and_then(|exit| streams.out.flush().map(|()| exit)) {
         Ok(exit) => exit.into(),
         // `… | head -1` is satisfied with what it got.
@@ -79,6 +100,11 @@ fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit>
         }
         #[cfg(feature = "selftest")]
         Command::Selftest => selftest::selftest(arguments.log_level, streams),
+        #[cfg(not(feature = "selftest"))]
+        Command::Selftest => {
+            writeln!(streams.err, "{SELFTEST_ELSEWHERE}")?;
+            Ok(Exit::Failed)
+        }
         Command::Send(options) => send::send(&options, streams),
         Command::Status(options) => status::status(&config, options, streams),
         Command::ListenerCert(options) => listener_cert::listener_cert(&config, &options, streams),

@@ -10,6 +10,8 @@ mod certificates;
 mod gateway;
 mod server;
 
+#[cfg(feature = "selftest-program")]
+use std::ffi::OsStr;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,14 @@ const NOT_MADE: &str = "\
 Not made here, for want of a library that makes them: RSA certificates, keys that are too weak,
 SHA-1 and MD5 signatures, SSL 3 to TLS 1.1. Those are tested against OpenSSL before a release.";
 
+#[cfg(feature = "selftest-program")]
+const HELP: &str = "\
+Usage: mqtt-https-bridge-selftest
+
+Makes good and bad certificates, a server with each and the gateway before them, asks each as a
+node would, and shows what came of it. Needs no network, no file and no right clock; leaves nothing
+behind. Exits with 0 only if all is as expected.";
+
 /// How many cases ended as they should.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -53,6 +63,27 @@ pub(super) fn selftest(level: Option<LevelFilter>, streams: &mut Streams<'_>) ->
     match cases::make(now) {
         Ok(cases) => run(cases, streams),
         Err(why) => impossible(&why, streams),
+    }
+}
+
+/// Runs the self-test for a program of its own, which has been given this argument.
+#[cfg(feature = "selftest-program")]
+pub(super) fn alone(argument: Option<&OsStr>, streams: &mut Streams<'_>) -> io::Result<Exit> {
+    match argument.map(OsStr::as_encoded_bytes) {
+        None => selftest(None, streams),
+        Some(b"-h" | b"--help") => {
+            writeln!(streams.out, "{HELP}")?;
+            Ok(Exit::Ok)
+        }
+        Some(b"-V" | b"--version") => {
+            let version = env!("CARGO_PKG_VERSION");
+            writeln!(streams.out, "mqtt-https-bridge-selftest {version}")?;
+            Ok(Exit::Ok)
+        }
+        Some(_) => {
+            writeln!(streams.err, "{HELP}")?;
+            Ok(Exit::Usage)
+        }
     }
 }
 
