@@ -75,6 +75,13 @@ def certificates(lab):
         yield name, name, [], "", told
     lab.certificate("ecdsa-sha1", "ec P-256", "root", options="-sha1")
     yield "ecdsa-sha1", "ecdsa-sha1", [], "", weak("its signature is ECDSA with SHA-1")
+    for name, issuer, options, told in [
+        ("sha3", "rsaroot", "-sha3-256", "its signature is RSA with SHA3-256"),
+        ("ecdsa-sha3", "root", "-sha3-256", "its signature is ECDSA with SHA3-256"),
+        ("sha512-256", "rsaroot", "-sha512-256", "its signature is RSA with SHA-512/256"),
+    ]:
+        lab.certificate(name, "ec P-256", issuer, options=options)
+        yield name, name, [], "", f"tls.protocol - {told}, which is not supported"
     # Intermediates.
     for name, key, issuer, options, told in [
         ("good-ca", "rsa 2048", "rsaroot", "-sha256", FINE),
@@ -82,6 +89,10 @@ def certificates(lab):
         ("md5-ca", "rsa 2048", "rsaroot", "-md5", weak(f"{signed} MD5", "issuer CN=md5-ca: ")),
         ("small-ca", "rsa 1024", "rsaroot", "-sha256", weak("its key is RSA of 1024 bits", "issuer CN=small-ca: ")),
         ("p224-ca", "ec P-224", "rsaroot", "-sha256", weak("its key is ECDSA P-224", "issuer CN=p224-ca: ")),
+        ("p192-ca", "ec prime192v1", "rsaroot", "-sha256", weak("its key is ECDSA P-192", "issuer CN=p192-ca: ")),
+        ("k256-ca", "ec secp256k1", "rsaroot", "-sha256", "tls.protocol - issuer CN=k256-ca: its key is ECDSA secp256k1, which is not supported"),
+        ("pss-ca", "rsa-pss 2048", "rsaroot", "-sha256", "tls.protocol - issuer CN=pss-ca: its key is RSA-PSS, which is not supported"),
+        ("large-ca", "large-rsa 9216", "rsaroot", "-sha256", "tls.protocol - issuer CN=large-ca: its key is RSA of 9216 bits, which is not supported"),
         ("p521-ca", "ec P-521", "rsaroot", "-sha256", "tls.protocol - issuer CN=p521-ca: its key is ECDSA P-521, which is not supported"),
     ]:
         lab.certificate(name, key, issuer, CA, options)
@@ -89,6 +100,37 @@ def certificates(lab):
         yield name, f"by-{name}", [name], "", told
     lab.certificate("by-weakroot", "ec P-256", "weakroot")
     yield "weak root", "by-weakroot", [], "", weak("its key is RSA of 1024 bits", "root CN=weakroot: ")
+    lab.certificate("dsa-ca", "dsa", "rsaroot", CA)
+    lab.certificate("by-dsa-ca", "ec P-256", "dsa-ca")
+    yield "dsa-ca", "by-dsa-ca", ["dsa-ca"], "", weak("its signature is DSA with SHA-256")
+    for name, kind, extra, told in [
+        ("only-mail", "permitted", "email:example.com", FINE),
+        ("no-mail", "excluded", "email:example.com", FINE),
+        ("only-a-network", "permitted", "IP:10.0.0.0/255.0.0.0", FINE),
+        ("below-us", "excluded", f"DNS:.{HOST}", FINE),
+        ("not-us", "excluded", f"DNS:{HOST}", f"tls.bad_certificate - issuer CN=not-us may issue for all but {HOST}"),
+        ("not-any", "excluded", "IP:0.0.0.0/0.0.0.0", FINE),
+    ]:
+        lab.certificate(name, issuer="root", extensions=f"{CA}nameConstraints=critical,{kind};{extra}\n")
+        lab.certificate(f"by-{name}", issuer=name)
+        yield f"name constraints: {kind} {extra}", f"by-{name}", [name], "", told
+    for name, line, oid in [
+        ("policy-constraints", "policyConstraints=critical,requireExplicitPolicy:0", "2.5.29.36"),
+        ("inhibit-any-policy", "inhibitAnyPolicy=critical,0", "2.5.29.54"),
+    ]:
+        lab.certificate(name, issuer="root", extensions=f"{CA}{line}\n")
+        lab.certificate(f"by-{name}", issuer=name)
+        yield name, f"by-{name}", [name], "", f"tls.bad_certificate - issuer CN={name}: unknown critical extension {oid}"
+    lab.certificate("code-ca", issuer="root", extensions=f"{CA}extendedKeyUsage=codeSigning\n")
+    lab.certificate("by-code-ca", issuer="code-ca")
+    yield "a CA for code", "by-code-ca", ["code-ca"], "", "tls.bad_certificate - issuer CN=code-ca is not meant for servers but for code signing"
+    for name, dates, told in [
+        ("forever", ("20200101000000Z", "99991231235959Z"), FINE),
+        ("until-2050", ("20200101000000Z", "20500101000000Z"), FINE),
+        ("a-moment", ("20200101000000Z", "20200101000000Z"), "tls.expired - expired 2020-01-01"),
+    ]:
+        lab.certificate(name, issuer="root", options="-sha256", dates=dates)
+        yield name, name, [], "", told
     # As people make them: a CA that signed itself, with all that OpenSSL puts in.
     lab.certificate("selfsigned", "rsa 2048", extensions=f"{CA}subjectAltName=DNS:{HOST}\n")
     yield "self-signed", "selfsigned", [], "", "tls.self_signed - self-signed CN=selfsigned"

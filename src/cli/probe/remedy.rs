@@ -37,6 +37,48 @@ fn of_trust(code: Code, trust: &Trust) -> Option<&'static str> {
 /// Code, a part of the detail, and what helps then.
 const BY_DETAIL: &[(Code, &str, &str)] = &[
     (
+        Code::TlsExpired,
+        "issuer ",
+        "the server should send the new certificate of its issuer, or needs one of another; if \
+         the date is wrong, set the clock",
+    ),
+    (
+        Code::TlsExpired,
+        "root ",
+        "put the CA's new certificate into `roots`, or have the server's issued by a CA that is \
+         still valid; if the date is wrong, set the clock",
+    ),
+    (
+        Code::TlsWeak,
+        "issuer ",
+        "have it issued by another CA: one that the server sends, or its signature, is too weak",
+    ),
+    (
+        Code::TlsWeak,
+        "root ",
+        "have it issued by another CA, whose root has a stronger key",
+    ),
+    (
+        Code::TlsWeak,
+        "its key",
+        "have it issued again for another key: RSA of 2048 bits or more, P-256, P-384 or Ed25519",
+    ),
+    (
+        Code::TlsWeak,
+        "its signature",
+        "have it issued again by a CA that signs with SHA-256 or better",
+    ),
+    (
+        Code::TlsWrongName,
+        "no name at all",
+        "have it issued again with the host in subjectAltName; a common name is none",
+    ),
+    (
+        Code::TlsRevoked,
+        ": revoked by",
+        "do not use this server until it has a certificate of another CA",
+    ),
+    (
         Code::TlsUnknownIssuer,
         "sent no intermediate",
         "the server should send its whole chain, often a file `fullchain.pem`; if the issuer is a \
@@ -57,6 +99,11 @@ const BY_DETAIL: &[(Code, &str, &str)] = &[
         Code::TlsBadCertificate,
         "a CA certificate as",
         "let the CA issue a certificate for the server; or name this very certificate in `roots`",
+    ),
+    (
+        Code::TlsBadCertificate,
+        "is not meant for servers",
+        "have it issued by a CA that may issue for servers",
     ),
     (
         Code::TlsBadCertificate,
@@ -120,6 +167,12 @@ const BY_DETAIL: &[(Code, &str, &str)] = &[
     ),
     (
         Code::TlsProtocol,
+        "its signature",
+        "have it issued again by a CA that signs with SHA-256 or SHA-384 by RSA, P-256 or P-384, or \
+         with Ed25519",
+    ),
+    (
+        Code::TlsProtocol,
         "not supported",
         "the server needs a certificate whose chain has keys of RSA (2048 to 8192 bits), P-256, \
          P-384 or Ed25519",
@@ -136,8 +189,13 @@ const BY_DETAIL: &[(Code, &str, &str)] = &[
     ),
     (
         Code::TlsHandshake,
-        "64 KiB",
+        "as of certificates",
         "the server should send fewer certificates, or one with fewer names",
+    ),
+    (
+        Code::TlsHandshake,
+        "without any data",
+        "look at the server's software, which has no end of tickets or keys, and never a response",
     ),
     (
         Code::TlsHandshake,
@@ -176,7 +234,10 @@ const fn of_code(code: Code) -> &'static str {
              do not use this server"
         }
         Code::TlsBadCertificate | Code::TlsWeak => "the server needs another certificate",
-        Code::TlsProtocol => "the server has to offer TLS 1.2 or 1.3 with a current cipher suite",
+        Code::TlsProtocol => {
+            "the server has to offer TLS 1.2 or 1.3 with a current cipher suite, and a key of RSA \
+             (2048 to 8192 bits), P-256, P-384 or Ed25519"
+        }
         Code::TlsClientCertificate => "give the endpoint a `client_certificate` that it accepts",
         Code::TlsHandshake => "check host and port; something between may be interfering",
         Code::ClockUnset => "set the clock (NTP)",

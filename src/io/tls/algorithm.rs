@@ -57,6 +57,13 @@ const SIGNATURES: &[(&str, &str, Strength)] = {
         ("1.2.840.10045.4.3.2", "ECDSA with SHA-256", Good),
         ("1.2.840.10045.4.3.3", "ECDSA with SHA-384", Good),
         ("1.2.840.10045.4.3.4", "ECDSA with SHA-512", Unsupported),
+        ("1.2.840.113549.1.1.16", "RSA with SHA-512/256", Unsupported),
+        ("2.16.840.1.101.3.4.3.14", "RSA with SHA3-256", Unsupported),
+        (
+            "2.16.840.1.101.3.4.3.10",
+            "ECDSA with SHA3-256",
+            Unsupported,
+        ),
         ("1.2.840.10040.4.3", "DSA with SHA-1", Weak),
         ("2.16.840.1.101.3.4.3.1", "DSA with SHA-224", Weak),
         ("2.16.840.1.101.3.4.3.2", "DSA with SHA-256", Weak),
