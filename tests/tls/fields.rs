@@ -185,6 +185,24 @@ pub(crate) fn cases() -> Vec<Case> {
             strange_ca.leaf(NAMES).and(&[strange_ca.der()]),
             "tls.bad_certificate - issuer CN=strange ca: unknown critical extension 1.2.3.4",
         ),
+        leaf(
+            "names that are critical",
+            &|params| {
+                params.subject_alt_names.clear();
+                let names = tlv(0x30, &tlv(0x82, HOST.as_bytes()));
+                params.custom_extensions = vec![extension(&[2, 5, 29, 17], names, true)];
+            },
+            told::OK,
+        ),
+        leaf(
+            "name constraints of a server, which are for CAs",
+            &with(
+                &[2, 5, 29, 30],
+                &[0x30, 7, 0xA0, 5, 0x30, 3, 0x82, 1, b'x'],
+                true,
+            ),
+            told::OK,
+        ),
         // Version and serial number.
         case(
             "version 1",

@@ -1,9 +1,13 @@
 //! When certificates are valid.
 
 use crate::certificates::Identity;
-use crate::maker::{Behind, Ca, today, valid, valid_around_now};
+use crate::maker::{Behind, Ca, contents, first, tlv, today, valid, valid_around_now};
 use crate::nodes::HOST;
 use crate::{Case, told};
+
+const UTC: u8 = 0x17;
+const GENERALIZED: u8 = 0x18;
+const MALFORMED: &str = "tls.bad_certificate - malformed certificate";
 
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn cases() -> Vec<Case> {
@@ -52,6 +56,19 @@ pub(crate) fn cases() -> Vec<Case> {
             old.pem() + &new.leaf_pem(),
             told::OK,
         )
+    };
+    // The end of a good certificate, written in another way.
+    let written = |tag: u8, end: &[u8]| {
+        root.changed_leaf(&[HOST], |fields| {
+            let (version, rest) = first(fields);
+            let (serial, rest) = first(rest);
+            let (algorithm, rest) = first(rest);
+            let (issuer, rest) = first(rest);
+            let (validity, rest) = first(rest);
+            let (begin, _) = first(contents(validity));
+            let validity = tlv(0x30, &[begin, &tlv(tag, end)].concat());
+            *fields = [version, serial, algorithm, issuer, &validity, rest].concat();
+        })
     };
     vec![
         aged(
@@ -142,6 +159,50 @@ pub(crate) fn cases() -> Vec<Case> {
             .and(&[ca.der()]),
             told::EXPIRED_2015,
         ),
+        // RFC 5280 §4.1.2.5 has one way to write each time; the other type is all that passes.
+        case("UTCTime", written(UTC, b"491231235959Z"), told::OK),
+        case(
+            "two digits of 1950",
+            written(UTC, b"500101000000Z"),
+            MALFORMED,
+        ),
+        case(
+            "GeneralizedTime before 2050",
+            written(GENERALIZED, b"20490101000000Z"),
+            told::OK,
+        ),
+        case("9999", written(GENERALIZED, b"99991231235959Z"), told::OK),
+        case("no seconds", written(UTC, b"4901010000Z"), MALFORMED),
+        case("an offset", written(UTC, b"490101000000+0100"), MALFORMED),
+        case("no time zone", written(UTC, b"490101000000"), MALFORMED),
+        case(
+            "part of a second",
+            written(GENERALIZED, b"20900101000000.5Z"),
+            MALFORMED,
+        ),
+        case(
+            "the 30th of February",
+            written(GENERALIZED, b"20900230000000Z"),
+            MALFORMED,
+        ),
+        case(
+            "month 13",
+            written(GENERALIZED, b"20901301000000Z"),
+            MALFORMED,
+        ),
+        case(
+            "hour 24",
+            written(GENERALIZED, b"20900101240000Z"),
+            MALFORMED,
+        ),
+        case(
+            "a leap second",
+            written(GENERALIZED, b"20901231235960Z"),
+            MALFORMED,
+        ),
+        case("letters", written(UTC, b"49a101000000Z"), MALFORMED),
+        case("a number instead", written(0x02, b"1"), MALFORMED),
+        case("no bytes", written(UTC, b""), MALFORMED),
     ]
 }
 
