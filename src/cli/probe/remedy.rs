@@ -39,34 +39,24 @@ const BY_DETAIL: &[(Code, &str, &str)] = &[
     (
         Code::TlsExpired,
         "issuer ",
-        "the server should send the new certificate of its issuer, or needs one of another; if \
-         the date is wrong, set the clock",
+        "the server needs its issuer's new certificate; if the date is wrong, set the clock",
     ),
     (
         Code::TlsExpired,
         "root ",
-        "put the CA's new certificate into `roots`, or have the server's issued by a CA that is \
-         still valid; if the date is wrong, set the clock",
+        "put the CA's new certificate into `roots`; if the date is wrong, set the clock",
     ),
-    (
-        Code::TlsWeak,
-        "issuer ",
-        "have it issued by another CA: one that the server sends, or its signature, is too weak",
-    ),
-    (
-        Code::TlsWeak,
-        "root ",
-        "have it issued by another CA, whose root has a stronger key",
-    ),
+    (Code::TlsWeak, "issuer ", "have it issued by another CA"),
+    (Code::TlsWeak, "root ", "have it issued by another CA"),
     (
         Code::TlsWeak,
         "its key",
-        "have it issued again for another key: RSA of 2048 bits or more, P-256, P-384 or Ed25519",
+        "have it issued again for a key of RSA (2048 bits or more), P-256, P-384 or Ed25519",
     ),
     (
         Code::TlsWeak,
         "its signature",
-        "have it issued again by a CA that signs with SHA-256 or better",
+        "have it issued again, signed with SHA-256 or better",
     ),
     (
         Code::TlsWrongName,
@@ -168,8 +158,8 @@ const BY_DETAIL: &[(Code, &str, &str)] = &[
     (
         Code::TlsProtocol,
         "its signature",
-        "have it issued again by a CA that signs with SHA-256 or SHA-384 by RSA, P-256 or P-384, or \
-         with Ed25519",
+        "have it issued again, signed with SHA-256 or SHA-384 by RSA, P-256 or P-384, or with \
+         Ed25519",
     ),
     (
         Code::TlsProtocol,
@@ -195,7 +185,7 @@ const BY_DETAIL: &[(Code, &str, &str)] = &[
     (
         Code::TlsHandshake,
         "without any data",
-        "look at the server's software, which has no end of tickets or keys, and never a response",
+        "look at the server's software: it sends tickets or keys without end",
     ),
     (
         Code::TlsHandshake,
@@ -235,8 +225,8 @@ const fn of_code(code: Code) -> &'static str {
         }
         Code::TlsBadCertificate | Code::TlsWeak => "the server needs another certificate",
         Code::TlsProtocol => {
-            "the server has to offer TLS 1.2 or 1.3 with a current cipher suite, and a key of RSA \
-             (2048 to 8192 bits), P-256, P-384 or Ed25519"
+            "the server has to offer TLS 1.2 or 1.3 with a current cipher suite and a key of RSA, \
+             P-256, P-384 or Ed25519"
         }
         Code::TlsClientCertificate => "give the endpoint a `client_certificate` that it accepts",
         Code::TlsHandshake => "check host and port; something between may be interfering",

@@ -23,7 +23,7 @@ use x509_cert::time::Time;
 use crate::io::tls::certificate;
 use crate::io::tls::der::{Element, element};
 use crate::io::tls::roots;
-use crate::io::tls::shelf::Shelf;
+use crate::io::tls::shelf::SHELF;
 
 /// Longest list, in bytes.
 pub(crate) const MAX_LIST: usize = 2 << 20;
@@ -259,8 +259,7 @@ pub(super) type File = Vec<Arc<List>>;
 /// # Errors
 /// Names the file that cannot be read, is too long, or holds no list.
 pub(super) fn read_files(files: &[PathBuf]) -> Result<Vec<Arc<File>>, String> {
-    static SHELF: Shelf<PathBuf, File> = Shelf::new();
-    let shared = |file: &PathBuf| SHELF.take(file, slice::from_ref(file), || read_file(file));
+    let shared = |file: &PathBuf| SHELF.take(slice::from_ref(file), &|| read_file(file));
     files.iter().map(shared).collect()
 }
 

@@ -102,7 +102,13 @@ impl Judge {
     ) -> Result<Option<u64>, Error> {
         let links = links(path);
         let lists = match &self.source {
-            Source::Files(files) => files.iter().flat_map(|file| file.iter().cloned()).collect(),
+            Source::Files(files) => {
+                let mut lists = Vec::new();
+                for file in files {
+                    lists.extend_from_slice(file);
+                }
+                lists
+            }
             Source::Fetch(fetching) => fetching.lists(&links, deadline),
         };
         let look_up = |link| (link, Link::look_up(link, &lists, now));

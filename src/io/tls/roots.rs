@@ -17,7 +17,7 @@ use crate::core::endpoint::Roots;
 use crate::io::tls::anchor::{Facts, Forbidden, OutOfDate};
 use crate::io::tls::certificate::{self, Certificate};
 use crate::io::tls::der::contents;
-use crate::io::tls::shelf::Shelf;
+use crate::io::tls::shelf::SHELF;
 
 /// Trusted roots.
 #[derive(Debug)]
@@ -140,15 +140,11 @@ impl Trusted {
 /// # Errors
 /// Names the file that cannot be read, holds no certificate, or holds a malformed one.
 pub(crate) fn load(roots: &Roots) -> Result<Arc<Trusted>, String> {
-    static SHELF: Shelf<Roots, Trusted> = Shelf::new();
     match roots {
         Roots::Bundled => Ok(bundled()),
         Roots::None => Ok(Arc::new(Trusted::of(std::iter::empty()))),
-        Roots::System => {
-            let places = [files(roots), directories()].concat();
-            SHELF.take(roots, &places, system)
-        }
-        Roots::Files(paths) => SHELF.take(roots, paths, || {
+        Roots::System => SHELF.take(&[files(roots), directories()].concat(), &system),
+        Roots::Files(paths) => SHELF.take(paths, &|| {
             let mut certificates = Vec::new();
             for file in paths {
                 add_file(&mut certificates, file)?;
