@@ -24,6 +24,8 @@ mod records;
 mod floods;
 #[path = "faults/handshakes.rs"]
 mod handshakes;
+#[path = "faults/hellos.rs"]
+mod hellos;
 #[cfg(target_os = "linux")]
 #[path = "faults/memory.rs"]
 mod memory;
@@ -449,6 +451,11 @@ fn each_fault_before_the_first_request_has_its_code() {
 #[test]
 fn each_fault_behind_the_handshake_has_its_code() {
     suffer(&floods::afterwards());
+}
+
+#[test]
+fn each_wrong_server_hello_has_its_code() {
+    suffer(&hellos::faults());
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn changed_hello(flight: &[u8], version: Option<[u8; 2]>, suite: Option<[u8; 2]>
     send(hello)
 }
 
-const CUT: &str = "tls.handshake - cut off in the handshake";
+pub(crate) const CUT: &str = "tls.handshake - cut off in the handshake";
 const RESET: &str = "tls.handshake - reset by the server in the handshake";
 const LATE: &str = "timeout.tls - after 0.3 s";
 const NO_TLS: &str = "tls.handshake - the server does not speak TLS on this port";
