@@ -102,6 +102,7 @@ impl Stream {
         stream.showed_certificate = witness.shown;
         match ended {
             Ok(()) => {
+                stream.without_data = 0;
                 let facts = client.complete(&server, &stream.tls, witness.until);
                 Ok((stream, Arc::new(facts)))
             }
