@@ -82,7 +82,7 @@ keys! {
         "max_topic" "size" "\"4KiB\"" "longest topic or topic filter";
         "max_topic_levels" "number" "128" "levels of a topic or topic filter at most";
         "max_subscriptions" "number" "256" "subscriptions of one session at most";
-        "memory" "size" "\"8MiB\"" "all that is queued, retained, asked and answered together; past it the largest queue loses its oldest messages, and from three quarters on nothing new is retained or asked";
+        "memory" "size" "\"8MiB\"" "all that is queued, retained, asked and answered together, and wills; past it the largest queue loses its oldest messages, and from three quarters on nothing new is retained or asked, and no client with a will over 1 KiB comes in";
         "offline_sessions" "number" "1000" "sessions without a connection at most; of the user with most of them, the one that left first is forgotten";
     }
     "broker.tls" {

@@ -77,6 +77,12 @@ impl Message {
 }
 
 impl Properties {
+    /// Returns the bytes that user properties take in memory beside their text: an empty one is 5
+    /// in a packet, and several times that here.
+    pub(crate) fn places(&self) -> usize {
+        self.user_properties.len() * size_of::<(String, String)>()
+    }
+
     /// Returns the bytes that the properties take in an MQTT 5 packet, without their length.
     pub fn bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, |text| 3 + text.len());

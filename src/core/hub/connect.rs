@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::notice::likely_cause;
 use super::{ConnectionId, Effect, Hub, Report, wake};
 use crate::core::access::{Grants, Identity, MAX_CLIENT_ID};
+use crate::core::memory::ENTRY;
 use crate::core::message::Message;
 use crate::core::packet::{self, ConnAck, Connect, Disconnect, Grant, Outgoing, Version, reason};
 use crate::core::session::aliases::Aliases;
@@ -16,6 +17,9 @@ use crate::core::session::outbox::Outbox;
 use crate::core::session::rivalry::Rivalry;
 use crate::core::session::{Absence, Connection, Control, Link, Session, SessionId, Will};
 use crate::core::topic::Topic;
+
+/// Bytes of a will that is taken even while memory is short: as many as there can be sessions.
+const SMALL_WILL: usize = 1024;
 
 /// A client is not let in: the MQTT 5 reason code of its CONNACK, or none for closing alone, and
 /// what to tell the owner.
@@ -372,7 +376,15 @@ impl Hub {
             let why = "it may not publish to the topic of its will";
             return Err(refusal(reason::NOT_AUTHORIZED, why));
         }
+        let bytes = message.bytes();
+        if bytes > SMALL_WILL && self.meter.is_tight() {
+            let why = "memory is short, and its will is large";
+            return Err(unless_older(version, reason::QUOTA_EXCEEDED, why));
+        }
+        let properties = message.properties.as_ref();
+        let places = properties.map_or(0, |own| own.places());
         Ok(Will {
+            _charge: self.meter.charge(bytes + places + ENTRY),
             message,
             delay: will.delay,
         })

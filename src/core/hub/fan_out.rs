@@ -104,13 +104,14 @@ impl Hub {
         if session.grants.withhold(&message.topic) {
             return;
         }
+        let ids: Vec<_> = matches.iter().filter_map(|own| own.id).collect();
         let mut item = Outbound {
             message: message.clone(),
             qos,
             retain: message.retain && matches.iter().any(|own| own.retain_as_published),
-            ids: matches.iter().filter_map(|own| own.id).collect(),
             expires,
-            _charge: self.meter.charge(ENTRY),
+            _charge: self.meter.charge(ENTRY + size_of_val(&*ids)),
+            ids,
             kept: None,
         };
         let record = session.record.as_ref().filter(|_| qos > QoS::AtMostOnce);

@@ -68,6 +68,11 @@ impl Hub {
 
     /// Publishes a session's will.
     pub(super) fn publish_will(&mut self, session: SessionId, will: Will, now: Instant) {
+        // Since CONNECT the topic may have become one of replies.
+        if self.is_reserved(&will.message) {
+            self.deny(session, &will.message);
+            return;
+        }
         self.accept(session, will.message, None, now);
     }
 

@@ -199,9 +199,9 @@ impl Hub {
                     message: self.weigh(message),
                     qos: own.qos,
                     retain: own.retain,
-                    ids: own.ids,
                     expires,
-                    _charge: self.meter.charge(ENTRY),
+                    _charge: self.meter.charge(ENTRY + size_of_val(&*own.ids)),
+                    ids: own.ids,
                     kept: Some(Arc::new(kept(record))),
                 };
                 if let Some(own) = self.sessions.get_mut(session) {

@@ -10,7 +10,9 @@ use crate::core::session::SessionId;
 impl Hub {
     /// Counts a message from now on, for as long as anybody keeps it, and makes room for it.
     pub(super) fn weigh(&mut self, mut message: Message) -> Message {
-        let beside = message.bytes() - message.payload.len() + ENTRY;
+        let properties = message.properties.as_ref();
+        let places = properties.map_or(0, |own| own.places());
+        let beside = message.bytes() - message.payload.len() + places + ENTRY;
         message.payload = self.meter.hold(message.payload, beside);
         self.make_room();
         message

@@ -20,6 +20,7 @@ use crate::core::access::{Grants, Hearing};
 use crate::core::archive::Record;
 use crate::core::bridge::Publisher;
 use crate::core::hub::ConnectionId;
+use crate::core::memory::Charge;
 use crate::core::message::Message;
 use crate::core::packet::{Outgoing, Version, answer_bytes};
 use crate::core::retained::Retained;
@@ -86,6 +87,8 @@ pub(crate) struct Will {
     pub(crate) message: Message,
     /// How long after the connection it is published.
     pub(crate) delay: Duration,
+    /// What it takes of the memory for all.
+    pub(crate) _charge: Charge,
 }
 
 /// Whether and how a session is connected.

@@ -119,3 +119,89 @@ fn nothing_new_is_retained_while_memory_is_short() {
     };
     assert!(s.reports().contains(&full));
 }
+
+#[test]
+fn wills_count_and_large_ones_are_refused_while_memory_is_short() {
+    let mut s = with_memory(100_000);
+    let dying = |client: &str, payload: usize| Connect {
+        will: Some(Will {
+            delay: Duration::from_secs(u32::MAX.into()),
+            ..will("gone", &"x".repeat(payload))
+        }),
+        ..v5_lasting(client, u32::MAX)
+    };
+    for client in ["a", "b", "c"] {
+        let id = s.join(dying(client, 30_000));
+        s.lose(id);
+    }
+    assert!(s.hub.meter().used() > 90_000);
+    let refused = s.connect(dying("d", 30_000), &anyone());
+    assert_eq!(s.packets(refused), ["connack 0x97"]);
+    let small = s.join(dying("e", 100));
+    s.leave(small);
+    for client in ["a", "b", "c"] {
+        let id = s.join(v5(client));
+        s.leave(id);
+    }
+    s.offers.clear();
+    assert_eq!(s.hub.meter().used(), 0);
+}
+
+#[test]
+fn user_properties_count_what_they_take() {
+    let mut s = with_memory(1 << 20);
+    s.absent("away", "t");
+    let publisher = s.join(v5("p"));
+    let properties = Properties {
+        user_properties: vec![Default::default(); 1000],
+        ..Properties::default()
+    };
+    let with_properties = Publish {
+        properties: Some(Arc::new(properties)),
+        ..publishing("t", "x", Q1, 1)
+    };
+    s.send(publisher, Incoming::Publish(with_properties));
+    s.offers.clear();
+    assert!(s.hub.meter().used() > 1000 * size_of::<(String, String)>());
+}
+
+#[test]
+fn subscription_identifiers_count_in_each_queue() {
+    let mut s = with_memory(1 << 20);
+    let id = s.join(v5_lasting("away", u32::MAX));
+    for number in 0..100 {
+        let filter = format!("$share/{number}/t");
+        let (filter, q1) = match number {
+            0 => ("t", Q1),
+            _ => (filter.as_str(), Q1),
+        };
+        let options = SubscribeOptions {
+            qos: q1,
+            ..SubscribeOptions::default()
+        };
+        s.send(id, subscribe_with(filter, Some(7), options));
+        s.packets(id);
+    }
+    s.lose(id);
+    let publisher = s.join(v4("p"));
+    s.send(publisher, publish("t", "x", Q1, 1));
+    s.offers.clear();
+    assert!(s.hub.meter().used() >= 100 * (ENTRY + size_of::<u32>()));
+}
+
+#[test]
+fn no_will_is_published_to_topics_that_became_those_of_replies() {
+    let mut s = with_memory(1 << 20);
+    let id = s.join(Connect {
+        will: Some(will("late/reply", "forged")),
+        ..v4("a")
+    });
+    let hearer = s.join(v4("b"));
+    s.subscribe(hearer, "late/#", Q0);
+    let reserved = vec![TopicFilter::parse("late/#").unwrap()];
+    let now = s.now;
+    s.hub.reconfigure(Limits::default(), reserved, now);
+    s.lose(id);
+    assert_eq!(s.packets(hearer), [""; 0]);
+    assert_eq!(s.offered(), [""; 0]);
+}
