@@ -38,7 +38,7 @@ use crate::core::template::{MessageId, Values};
 pub use circuit::Standing;
 pub use event::{Action, Counters, EndpointState, Event, Job, JobId, Publisher, Report, Ticket};
 use moves::Trail;
-pub use overview::RouteState;
+pub use overview::{RouteState, Share};
 use portal::Portal;
 use queue::{Entry, Item, Queue, Waiting};
 use stored::Shelf;
@@ -85,6 +85,8 @@ struct Slot {
     route: Option<Arc<Route>>,
     /// Bytes that its messages take of the store.
     bytes: usize,
+    /// Bytes that the last message was to take, stored or not.
+    wanted: usize,
     /// The number of its counters in the store.
     stored_as: Option<u64>,
     /// Messages in the store that wait for the route to come back.
@@ -96,6 +98,17 @@ impl Slot {
     fn max_age(&self) -> Option<u64> {
         let stored = self.route.as_ref()?.stored?;
         Some(stored.max_age.as_secs())
+    }
+
+    fn share(&self) -> Option<Share> {
+        let stored = self.route.as_ref().and_then(|route| route.stored);
+        let max_bytes = stored.map(|stored| stored.max_bytes);
+        let share = Share {
+            bytes: self.bytes,
+            max_bytes,
+            is_full: max_bytes.is_some_and(|most| self.bytes.saturating_add(self.wanted) > most),
+        };
+        (stored.is_some() || self.bytes > 0).then_some(share)
     }
 }
 

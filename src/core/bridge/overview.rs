@@ -17,6 +17,19 @@ pub struct RouteState {
     /// For how long the oldest message has waited, in the store or in memory; `None` if none
     /// waits, or if it came while the time was not known.
     pub oldest: Option<Duration>,
+    /// What its messages take of the store; `None` for a direct route of which none are there.
+    pub share: Option<Share>,
+}
+
+/// What a route's messages take of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Bytes.
+    pub bytes: usize,
+    /// How many these may be; `None` if the route is not there any more, or is direct by now.
+    pub max_bytes: Option<usize>,
+    /// Whether a message as large as the last would find no room.
+    pub is_full: bool,
 }
 
 impl Bridge {
@@ -37,6 +50,7 @@ impl Bridge {
                 endpoint,
                 counters: slot.counters,
                 oldest: ages.get(at).copied().flatten(),
+                share: slot.share(),
             })
         });
         states.collect()

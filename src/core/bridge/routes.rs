@@ -86,6 +86,7 @@ impl Bridge {
                 counters: Counters::default(),
                 route: None,
                 bytes: 0,
+                wanted: 1,
                 stored_as: None,
                 orphans: Vec::new(),
             });

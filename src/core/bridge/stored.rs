@@ -174,6 +174,9 @@ impl Bridge {
         let (Some(value), Ok(short)) = (value, u32::try_from(size)) else {
             return self.refuse(&pending, "it is too large", ticket, actions);
         };
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.wanted = size;
+        }
         while self.stored_bytes(slot).saturating_add(size) > stored.max_bytes {
             if stored.on_full == OnFull::Refuse || !self.drop_oldest(slot, actions) {
                 let most = stored.max_bytes;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{Certificate, Clients, Endpoint, Listener, Reload, Route, Status, Store};
+use crate::core::bridge::Share;
 use crate::core::json::push_string;
 
 /// A JSON value on its way out.
@@ -66,6 +67,8 @@ fn store(store: &Store) -> Value<'_> {
         ("trouble", maybe(store.trouble.as_deref(), Value::Text)),
         ("values", number(store.values)),
         ("live", number(store.live)),
+        ("room", number(store.room)),
+        ("full", Value::Flag(store.full)),
         ("total", number(store.total)),
         ("segments", number(store.segments)),
         ("damaged", number(store.damaged)),
@@ -118,6 +121,15 @@ fn route(route: &Route) -> Value<'_> {
         ("in_flight", number(counters.in_flight)),
         ("dropped", number(counters.dropped)),
         ("oldest", maybe(route.oldest, seconds)),
+        ("store", maybe(route.share, share)),
+    ])
+}
+
+fn share(share: Share) -> Value<'static> {
+    Value::Object(vec![
+        ("bytes", number(share.bytes)),
+        ("max_bytes", maybe(share.max_bytes, number)),
+        ("full", Value::Flag(share.is_full)),
     ])
 }
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::bridge::{Counters, Standing};
+use crate::core::bridge::{Counters, Share, Standing};
 
 /// Everything at one moment.
 #[derive(Clone, Debug)]
@@ -133,6 +133,8 @@ pub struct Route {
     /// How long the oldest message that waits has waited, in memory or in the store; `None` if none
     /// does, or if it came while the time was not known.
     pub oldest: Option<Duration>,
+    /// What its messages take of the store; `None` for a direct route.
+    pub share: Option<Share>,
 }
 
 /// An endpoint.
@@ -199,6 +201,10 @@ pub struct Store {
     pub syncs: u64,
     /// Bytes of values, with their records.
     pub live: usize,
+    /// How many these may be; the rest of `max_bytes` is for what is being replaced.
+    pub room: usize,
+    /// Whether as much as was to be stored last would find no room.
+    pub full: bool,
     /// Bytes of all segments.
     pub total: usize,
     /// Segments.

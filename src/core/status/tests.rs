@@ -10,6 +10,8 @@ fn store() -> Store {
         written: 4096,
         syncs: 5,
         live: 1024,
+        room: 2048,
+        full: true,
         total: 2048,
         segments: 1,
         values: 3,
@@ -65,6 +67,11 @@ fn busy() -> Status {
                 dropped: 1,
             },
             oldest: Some(seconds(7)),
+            share: Some(Share {
+                bytes: 700,
+                max_bytes: Some(1024),
+                is_full: true,
+            }),
         }],
         endpoints: vec![Endpoint {
             name: "alarms".into(),
@@ -111,13 +118,14 @@ listeners      127.0.0.1:1883
 clients        12 connected of 200, 3 sessions without a client
 connections    40 accepted, 0 turned away, 0 refused, 0 broke the protocol
 messages       0 denied, 0 dropped
-store          3 values, 1 KiB of 2 KiB in 1 files; written: 7 batches, 4 KiB, 5 syncs
+store          3 values, 1 KiB of 2 KiB; 1 files, 2 KiB; written: 7 batches, 4 KiB, 5 syncs
                CAN NOT BE WRITTEN: No space left on device; free or repair the disk
+               FULL: no room for as much as came last; raise [store] max_bytes, or see why messages wait
                1 batches refused, 0 files or values damaged
 memory         2 KiB of 8192 KiB for messages, 6144 KiB in all
 
-routes           received  succeeded  failed  queued  in flight  dropped  oldest
-  door → alarms      1000        990       6       2          1        1     7 s
+routes           received  succeeded  failed  queued  in flight  dropped  oldest                 store
+  door → alarms      1000        990       6       2          1        1     7 s  FULL, 1 KiB of 1 KiB
 
 endpoints                         requests  full  resumed  failed                 state  next probe
   alarms https://api.example.net       996     3       20       1  paused for 1 h 1 min     in 12 s
@@ -153,6 +161,11 @@ fn the_document_is_json_and_its_counters_add_up() {
         ("/certificates/0/days_left", "49"),
         ("/store/trouble", "\"No space left on device\""),
         ("/store/syncs", "5"),
+        ("/store/full", "true"),
+        ("/store/room", "2048"),
+        ("/routes/0/store/bytes", "700"),
+        ("/routes/0/store/max_bytes", "1024"),
+        ("/routes/0/store/full", "true"),
         ("/memory/resident", "6291456"),
     ];
     for (pointer, expected) in cases {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::core::bridge::Share;
+
 use super::{
     Certificate, Clients, Configuration, Door, Endpoint, Listener, Memory, Route, Status, Store,
 };
@@ -95,11 +97,12 @@ fn clients(clients: Clients, out: &mut String) {
 
 fn store(store: &Store, out: &mut String) {
     let text = format!(
-        "{} values, {} of {} in {} files; written: {} batches, {} KiB, {} syncs",
+        "{} values, {} of {}; {} files, {}; written: {} batches, {} KiB, {} syncs",
         store.values,
         kib(store.live),
-        kib(store.total),
+        kib(store.room),
         store.segments,
+        kib(store.total),
         store.batches,
         store.written >> 10,
         store.syncs
@@ -108,6 +111,11 @@ fn store(store: &Store, out: &mut String) {
     if let Some(trouble) = &store.trouble {
         let text = format!("CAN NOT BE WRITTEN: {trouble}; free or repair the disk");
         line(out, "", &text);
+    }
+    if store.full {
+        let text = "FULL: no room for as much as came last; raise [store] max_bytes, or see why \
+                    messages wait";
+        line(out, "", text);
     }
     if store.refused > 0 || store.damaged > 0 {
         let (refused, damaged) = (store.refused, store.damaged);
@@ -129,7 +137,7 @@ fn memory(memory: Memory, out: &mut String) {
 }
 
 fn routes(routes: &[Route], out: &mut String) {
-    let head = [
+    let mut head = vec![
         "routes",
         "received",
         "succeeded",
@@ -139,6 +147,10 @@ fn routes(routes: &[Route], out: &mut String) {
         "dropped",
         "oldest",
     ];
+    let stored = routes.iter().any(|route| route.share.is_some());
+    if stored {
+        head.push("store");
+    }
     let row = |route: &Route| {
         let counters = &route.counters;
         let numbers = [
@@ -153,9 +165,18 @@ fn routes(routes: &[Route], out: &mut String) {
         let mut row = vec![format!("{} → {endpoint}", route.name)];
         row.extend(numbers.map(|number| number.to_string()));
         row.push(route.oldest.map_or_else(|| "-".to_owned(), age));
+        if stored {
+            row.push(route.share.map_or_else(|| "-".to_owned(), share));
+        }
         row
     };
     table(&head, routes.iter().map(row).collect(), out);
+}
+
+fn share(share: Share) -> String {
+    let state = if share.is_full { "FULL, " } else { "" };
+    let most = share.max_bytes.map(|most| format!(" of {}", kib(most)));
+    format!("{state}{}{}", kib(share.bytes), most.unwrap_or_default())
 }
 
 fn endpoints(endpoints: &[Endpoint], out: &mut String) {

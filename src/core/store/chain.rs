@@ -189,6 +189,12 @@ impl Chain {
     /// Returns by how many bytes a batch makes what lives grow; `None` if there is no room for it
     /// after those that let it grow by `others`. What makes nothing grow finds room always.
     pub fn growth(&self, changes: &[Change], others: usize) -> Option<usize> {
+        let growth = self.grows(changes);
+        (growth == 0 || self.has_room(growth, others)).then_some(growth)
+    }
+
+    /// Returns by how many bytes a batch would make what lives grow, whether there is room or not.
+    pub fn grows(&self, changes: &[Change]) -> usize {
         let (mut more, mut less) = (0_usize, 0_usize);
         for change in changes {
             let key = match change {
@@ -201,9 +207,12 @@ impl Chain {
             let before = self.places.get(key);
             less = less.saturating_add(before.map_or(0, |it| it.record_size(*key)));
         }
-        let growth = more.saturating_sub(less);
-        let all = self.live.saturating_add(others).saturating_add(growth);
-        (growth == 0 || all <= self.limits.live()).then_some(growth)
+        more.saturating_sub(less)
+    }
+
+    /// Returns whether what lives may grow by so many bytes after `others`.
+    pub fn has_room(&self, growth: usize, others: usize) -> bool {
+        self.live.saturating_add(others).saturating_add(growth) <= self.limits.live()
     }
 
     /// Returns values that are to be written again, up to about so many bytes.

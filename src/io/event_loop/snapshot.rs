@@ -77,6 +77,7 @@ impl Gateway {
             endpoint: state.endpoint,
             counters: state.counters,
             oldest: state.oldest,
+            share: state.share,
         });
         rows.collect()
     }

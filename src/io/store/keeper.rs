@@ -26,6 +26,8 @@ pub(crate) struct Keeper {
     limits: Limits,
     /// What was to be removed with batches that could not be written.
     owed: BTreeSet<Key>,
+    /// Bytes by which the last batch that made something grow was to do so, stored or not.
+    wanted: usize,
     trouble: Trouble,
     status: Status,
 }
@@ -80,6 +82,7 @@ impl Keeper {
             chain: Chain::new(limits),
             limits,
             owed: BTreeSet::new(),
+            wanted: 1,
             trouble: Trouble::default(),
             status: Status::default(),
         }
@@ -217,6 +220,10 @@ impl Keeper {
         let (mut others, mut taken, mut results) = (0_usize, Vec::new(), Vec::new());
         let full = self.full();
         for batch in batches {
+            let wanted = self.chain.grows(&batch.changes);
+            if wanted > 0 {
+                self.wanted = wanted;
+            }
             let growth = match batch.refused {
                 true => Err(Arc::from("the disk is too slow for what comes")),
                 false => {
@@ -379,6 +386,8 @@ impl Keeper {
 
     fn update(&mut self) {
         self.status.trouble = self.trouble.why();
+        self.status.room = self.limits.live();
+        self.status.full = !self.chain.has_room(self.wanted, 0);
         self.status.written = self.files.written;
         self.status.syncs = self.files.syncs;
         self.status.live = self.chain.live();

@@ -170,8 +170,15 @@ fn full_store_refuses_what_grows_and_takes_what_makes_room() {
     let full = full.unwrap();
     let why = commit(&mut keeper, vec![put(full, 4000)]).unwrap_err();
     assert!(why.contains("raise [store] max_bytes"), "{why}");
+    assert!(keeper.status().full);
+    assert!(keeper.status().live <= keeper.status().room);
     commit(&mut keeper, vec![Change::Delete(key(0))]).unwrap();
+    assert!(
+        !keeper.status().full,
+        "there is room for as much as was refused"
+    );
     commit(&mut keeper, vec![put(full, 4000)]).unwrap();
+    assert!(keeper.status().full, "and not for as much again");
     for id in 1..400 {
         commit(&mut keeper, vec![Change::Delete(key(id))]).unwrap();
         let total = keeper.status().total;

@@ -6,7 +6,7 @@ mod moving;
 use std::collections::VecDeque;
 
 use super::*;
-use crate::core::bridge::Standing;
+use crate::core::bridge::{Share, Standing};
 use crate::core::endpoint::{Endpoint, Rate};
 use crate::core::route::{OnFull, Stored};
 use crate::core::store::{Change, Key, Kind};
@@ -231,6 +231,11 @@ impl World {
         self.scenario.bridge.counters()[0]
     }
 
+    fn share(&self) -> Share {
+        let states = self.scenario.bridge.route_states(self.scenario.now);
+        states[0].share.unwrap()
+    }
+
     fn messages(&self) -> usize {
         let keys = self.disk.keys();
         keys.filter(|key| key.kind == Kind::Message).count()
@@ -336,6 +341,8 @@ fn a_full_route_refuses_or_drops_its_oldest() {
     let mut dropping = world(OnFull::DropOldest);
     for world in [&mut refusing, &mut dropping] {
         for packet_id in 1..4 {
+            let share = world.share();
+            assert!(!share.is_full, "{packet_id}: {share:?}");
             world.publish("c", &format!("a/{packet_id}"), packet_id);
             world.flush();
         }
@@ -362,6 +369,11 @@ fn a_full_route_refuses_or_drops_its_oldest() {
     ];
     assert_eq!(dropping.take_seen(), dropped);
     assert_eq!((dropping.counters().dropped, dropping.messages()), (1, 3));
+    for world in [&refusing, &dropping] {
+        let share = world.share();
+        assert!(share.is_full && share.bytes <= 200, "{share:?}");
+        assert_eq!(share.max_bytes, Some(200));
+    }
 }
 
 #[test]
