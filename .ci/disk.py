@@ -3,7 +3,7 @@
 
 Both are real: a small file system in memory, and one mounted read-only, in a namespace of its own,
 in which this runs itself once more. They are so while it runs, or when it starts. What was acknowledged has to be there in the end, and nothing
-that was refused. Every wait is limited; exit 0 only if all is as expected.
+that was refused; `check` has to say so before. Every wait is limited; exit 0 only if all is as expected.
 """
 
 import json
@@ -159,6 +159,9 @@ def full(folder):
     kept = folder / "kept"
     kept.mkdir()
     mount("-t", "tmpfs", "-o", "size=1m,mode=0700", "none", kept)
+    code, warnings = checked(folder)
+    room = sum("has room for 1024 KiB of the 8192 KiB" in line for line in warnings)
+    check("room: check warns of a disk smaller than the store", (code, room), (0, 1))
     daemon = Daemon(folder)
     node, stored = Node(daemon), 0
     for _ in range(10):
@@ -222,8 +225,18 @@ def read_only(folder):
     check("read-only: no thread panicked", any("panicked" in line for line in daemon.lines), False)
 
 
+def checked(folder):
+    """What `check` warns of; what a daemon can start with is no mistake."""
+    result = subprocess.run([BINARY, "check"], cwd=folder, capture_output=True, text=True, timeout=LIMIT)
+    warnings = [line for line in result.stderr.splitlines() if line.endswith("(warning)")]
+    return result.returncode, warnings
+
+
 def sick_at_the_start(folder, what, said):
     """A disk without a store that takes nothing when the daemon starts; `said` is what it says."""
+    if said.startswith("Read-only"):
+        code, warnings = checked(folder)
+        check(f"{what}: check warns of it", (code, sum(said in line for line in warnings)), (0, 1))
     daemon = Daemon(folder)
     check(f"{what}: the log says why and what to do", daemon.said(said) + daemon.said("correct directory") > 1, True)
     node = Node(daemon)

@@ -183,6 +183,11 @@ fn a_second_daemon_does_not_take_the_socket_of_the_first() {
 fn whatever_is_no_socket_stays_and_the_daemon_runs_without() {
     let folder = configured();
     folder.write("bridge.sock", "precious");
+    let check = program(&folder).arg("check").output().unwrap();
+    let warned = String::from_utf8(check.stderr).unwrap();
+    assert_eq!(check.status.code(), Some(0), "{warned}");
+    assert!(warned.contains("status` will not work: `"), "{warned}");
+    assert!(warned.contains("is no socket; remove it"), "{warned}");
     let mut daemon = Daemon::launch(&folder, &[]);
     daemon.line("`mqtt-https-bridge status` will not work: `");
     let kept = std::fs::read_to_string(folder.path().join("bridge.sock"));

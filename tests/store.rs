@@ -108,6 +108,12 @@ fn idle_daemon_writes_nothing_to_its_store() {
 fn store_of_a_newer_release_is_set_aside_whole_and_the_daemon_runs() {
     let folder = folder("directory = \"kept\"");
     segment(&folder, &newer());
+    let (code, printed) = run(&folder, &["check"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(
+        printed.contains("written by a newer release (format 200)"),
+        "{printed}"
+    );
     let mut daemon = Daemon::start(&folder, &["run"]);
     let log = daemon.log.join("\n");
     assert!(

@@ -9,7 +9,9 @@ use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, endpoint, load};
-use crate::config::{Anonymous, Config, User, escape, is_network, show_duration, show_size};
+use crate::config::{
+    Anonymous, Config, User, default_socket, escape, is_network, show_duration, show_size,
+};
 use crate::core::access::Hearing;
 use crate::core::bridge::Publisher;
 use crate::core::message::{Message, QoS};
@@ -17,6 +19,7 @@ use crate::core::reply::{Form, Oversize};
 use crate::core::route::Route;
 use crate::core::topic::Topic;
 use crate::io::http::workers;
+use crate::io::status_socket;
 use crate::io::store;
 use crate::io::tls::listener::Acceptor;
 
@@ -63,11 +66,26 @@ pub(super) fn check(
         writeln!(streams.err, "{path}: [broker] tls: {error}")?;
         usable = false;
     }
-    if let Some(settings) = &config.store
-        && let Err(error) = store::check(&settings.directory)
+    if let Some(settings) = &config.store {
+        for finding in store::check(&settings.directory, settings.max_bytes) {
+            let (path, text) = (config.path.display(), finding.text);
+            let warning = if finding.is_mistake { "" } else { " (warning)" };
+            writeln!(streams.err, "{path}: [store] {text}{warning}")?;
+            usable &= !finding.is_mistake;
+        }
+    }
+    let default = default_socket(path);
+    let socket = config.status_socket.as_deref().unwrap_or(&default);
+    // On OpenWrt, the service makes the folder before it starts the daemon.
+    let comes = config.status_socket.is_none();
+    if let Some(cause) = status_socket::check(socket)
+        && !(comes && cause.kind() == io::ErrorKind::NotFound)
     {
-        writeln!(streams.err, "{}: [store] {error}", config.path.display())?;
-        usable = false;
+        let (path, why) = (
+            config.path.display(),
+            status_socket::why_none(socket, &cause),
+        );
+        writeln!(streams.err, "{path}: {why} (warning)")?;
     }
     if !usable {
         return Ok(Exit::Configuration);

@@ -13,7 +13,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use log::warn;
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{Access, Mode, access, fchmod};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -68,8 +69,7 @@ impl StatusSocket {
         }
         if let Ok(found) = std::fs::symlink_metadata(path) {
             if !found.file_type().is_socket() {
-                let cause = io::Error::other("there is a file that is no socket; remove it");
-                return Err(Refused::System(cause));
+                return Err(Refused::System(no_socket()));
             }
             match BlockingStream::connect(path) {
                 // Full of clients that wait: that is somebody too.
@@ -138,9 +138,86 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
 
 /// Says why there is no status, which keeps nobody from being served.
 pub(crate) fn warn_of_none(path: &Path, cause: &io::Error) {
+    warn!("{}", why_none(path, cause));
+}
+
+/// Says that there is no status, and what to do.
+pub(crate) fn why_none(path: &Path, cause: &io::Error) -> String {
     let path = path.display();
-    warn!(
+    format!(
         "`mqtt-https-bridge status` will not work: `{path}` cannot be listened on: {cause}; \
          choose a place with [gateway] status_socket"
-    );
+    )
+}
+
+/// Returns why no socket could be opened there by this user, without making anything; `None` if one
+/// could.
+pub(crate) fn check(path: &Path) -> Option<io::Error> {
+    if let Ok(found) = std::fs::symlink_metadata(path)
+        && !found.file_type().is_socket()
+    {
+        return Some(no_socket());
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // The one above it, in which it would be made.
+    let above = folder.parent().filter(|it| !it.as_os_str().is_empty());
+    let place = match std::fs::symlink_metadata(folder) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => above.unwrap_or(Path::new(".")),
+        _ => folder,
+    };
+    match std::fs::metadata(place) {
+        Ok(found) if !found.is_dir() => Some(Errno::NOTDIR.into()),
+        Ok(_) => access(place, Access::WRITE_OK | Access::EXEC_OK)
+            .err()
+            .map(io::Error::from),
+        Err(cause) => Some(cause),
+    }
+}
+
+fn no_socket() -> io::Error {
+    io::Error::other("there is a file that is no socket; remove it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::watch::tests::temp_dir::TempDir;
+
+    #[test]
+    fn check_says_before_what_keeps_a_socket_from_being_opened_and_makes_nothing() {
+        let folder = TempDir::new();
+        folder.write("file", "");
+        std::fs::create_dir(folder.path().join("there")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+        let cases = [
+            ("new.sock", true),
+            ("there/new.sock", true),
+            ("new/new.sock", true),
+            ("none/new/new.sock", false),
+            ("file", false),
+            ("file/new.sock", false),
+            ("there", false),
+            ("link", false),
+            ("link/new.sock", false),
+        ];
+        let before = std::fs::read_dir(folder.path()).unwrap().count();
+        for (name, well) in cases {
+            let why = check(&folder.path().join(name));
+            assert_eq!(why.is_none(), well, "{name}: {why:?}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _inside = runtime.enter();
+        for (name, well) in cases {
+            let opened = StatusSocket::open(&folder.path().join(name));
+            assert_eq!(opened.is_ok(), well, "{name}: {opened:?}");
+            drop(opened);
+        }
+    }
 }

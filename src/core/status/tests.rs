@@ -2,7 +2,6 @@ use serde_json::Value;
 
 use super::*;
 
-/// A gateway in the middle of its work.
 fn store() -> Store {
     Store {
         batches: 7,
@@ -20,6 +19,15 @@ fn store() -> Store {
     }
 }
 
+fn share() -> Share {
+    Share {
+        bytes: 700,
+        max_bytes: Some(1024),
+        is_full: true,
+    }
+}
+
+/// A gateway in the middle of its work.
 fn busy() -> Status {
     let seconds = Duration::from_secs;
     Status {
@@ -67,11 +75,7 @@ fn busy() -> Status {
                 dropped: 1,
             },
             oldest: Some(seconds(7)),
-            share: Some(Share {
-                bytes: 700,
-                max_bytes: Some(1024),
-                is_full: true,
-            }),
+            share: Some(share()),
         }],
         endpoints: vec![Endpoint {
             name: "alarms".into(),

@@ -2,6 +2,7 @@
 //!
 //! A write that fails leaves nothing behind: the file is cut back, at once or before the next write.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -13,7 +14,7 @@ use super::cause::{self, Unopened};
 use crate::core::store::{Group, Place};
 
 /// The directory of the segments, within the store's.
-const LOG: &str = "log";
+pub(super) const LOG: &str = "log";
 
 /// The store's directory, locked, and what is open of it.
 pub(super) struct Files {
@@ -98,10 +99,7 @@ impl Files {
     fn numbers(&self) -> io::Result<Vec<u32>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(self.root.join(LOG))? {
-            let name = entry?.file_name();
-            let name = name.to_str().and_then(|name| name.strip_suffix(".log"));
-            let digits = name.filter(|name| name.len() == 8);
-            numbers.extend(digits.and_then(|it| u32::from_str_radix(it, 16).ok()));
+            numbers.extend(number_of(&entry?.file_name()));
         }
         numbers.sort_unstable();
         Ok(numbers)
@@ -261,6 +259,13 @@ impl Files {
         self.log = File::open(&log)?;
         Ok(aside)
     }
+}
+
+/// Returns the number of the segment with this file name; `None` if it is another file.
+pub(super) fn number_of(name: &OsStr) -> Option<u32> {
+    let digits = name.to_str()?.strip_suffix(".log")?;
+    let digits = Some(digits).filter(|it| it.len() == 8)?;
+    u32::from_str_radix(digits, 16).ok()
 }
 
 /// Makes a directory that only its owner can look into.

@@ -5,6 +5,7 @@
 //! changes, nothing is written.
 
 mod cause;
+mod check;
 mod disk;
 mod files;
 mod keeper;
@@ -16,7 +17,6 @@ mod trouble;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ use crate::core::status::Store as Status;
 use crate::core::store::{Change, Key};
 use crate::io::clock;
 
+pub(crate) use check::check;
 pub(crate) use disk::Disk;
 pub(crate) use keeper::Keeper;
 pub(crate) use mounts::is_in_memory;
@@ -284,29 +285,4 @@ fn ready(queue: &mut Queue) -> Option<Key> {
         return None;
     }
     queue.loads.pop_front()
-}
-
-/// Says what is wrong with a directory that is to hold a store, without making it.
-///
-/// # Errors
-/// Says what is wrong, and what to do.
-pub(crate) fn check(directory: &Path) -> Result<(), String> {
-    use rustix::fs::{Access, access};
-    let shown = directory.display();
-    let mut places = directory
-        .ancestors()
-        .map(|it| match it.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => it,
-        });
-    let place = places.find(|it| it.exists());
-    let Some(place) = place.filter(|it| it.is_dir()) else {
-        return Err(format!("`{shown}` is not a directory; correct directory"));
-    };
-    access(place, Access::WRITE_OK | Access::EXEC_OK).map_err(|cause| {
-        let place = place.display();
-        format!(
-            "`{place}` can not be written: {cause}; make it writable or correct directory `{shown}`"
-        )
-    })
 }

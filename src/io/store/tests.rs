@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 
 use super::*;
@@ -349,16 +349,6 @@ fn disk_is_written_at_most_six_times_the_payload_of_short_lived_messages() {
     assert!(status.written <= 6 * payload, "{status:?}");
     assert_eq!(status.live, 0);
     assert!(status.total <= 64 << 10, "{status:?}");
-}
-
-#[test]
-fn check_says_what_is_wrong_with_the_directory() {
-    let directory = TempDir::new();
-    assert_eq!(check(&directory.path().join("a/b")), Ok(()));
-    assert_eq!(check(directory.path()), Ok(()));
-    directory.write("file", "");
-    let why = check(&directory.path().join("file")).unwrap_err();
-    assert!(why.contains("is not a directory"), "{why}");
 }
 
 /// What the child of the kill test keeps: the last messages, and how many there have been.
