@@ -10,7 +10,7 @@
 )]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{self, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Mutex, Once, mpsc};
 use std::thread::JoinHandle;
@@ -133,13 +133,19 @@ impl<T: Read + Write> Wire for T {}
 /// A connection that speaks packets.
 pub(crate) struct Client {
     stream: Box<dyn Wire>,
+    /// The same TCP connection, if there is nothing between.
+    socket: Option<TcpStream>,
     received: Vec<u8>,
 }
 
 impl Client {
     /// Opens the TCP connection alone.
     pub(crate) fn open(address: SocketAddr) -> Self {
-        Self::over(Self::socket(address))
+        let socket = Self::socket(address);
+        Self {
+            socket: Some(socket.try_clone().unwrap()),
+            ..Self::over(socket)
+        }
     }
 
     /// Opens a TCP connection with limits on every wait.
@@ -155,6 +161,7 @@ impl Client {
     pub(crate) fn over(stream: impl Wire + 'static) -> Self {
         Self {
             stream: Box::new(stream),
+            socket: None,
             received: Vec::new(),
         }
     }
@@ -260,9 +267,13 @@ impl Client {
         panic!("no end of the connection");
     }
 
-    /// Ends the connection without DISCONNECT.
-    pub(crate) fn vanish(self) {
-        drop(self);
+    /// Ends the connection without DISCONNECT, and waits until the broker has closed its end of a
+    /// TCP connection: what comes then finds the client gone.
+    pub(crate) fn vanish(mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.shutdown(net::Shutdown::Write).unwrap();
+            while self.next_packet().is_some() {}
+        }
     }
 
     /// Ends the connection with DISCONNECT, and waits until the broker has closed its end.
