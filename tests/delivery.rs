@@ -220,6 +220,36 @@ fn a_stored_message_is_sent_until_the_server_takes_it() {
 }
 
 #[test]
+fn a_direct_message_is_acknowledged_at_once_and_forgotten_by_a_restart() {
+    let folder = TempDir::new();
+    let authority = Authority::new("direct");
+    let root = authority.root_file();
+    let direct = |port| storing(&folder, root.path(), port, "").replace("\"stored\"", "\"direct\"");
+    let gone = Server::start(&authority.good(&["localhost"]), Script::echo());
+    let port = gone.port();
+    drop(gone);
+    let broker = Broker::with(&direct(port));
+    let mut node = Client::connect(broker.address, "kitchen");
+    node.send(&publish("keep/1", "x", 1, 1));
+    // Nobody has taken it, and nobody is there to take it.
+    node.expect(&ack(0x40, 1));
+    drop(node);
+    drop(broker);
+    let server = Server::start(&authority.good(&["localhost"]), Script::echo());
+    let broker = Broker::with(&direct(server.port()));
+    let mut node = Client::connect(broker.address, "kitchen");
+    node.subscribe("replies/#", 0);
+    node.send(&publish("keep/2", "x", 0, 0));
+    assert_eq!(told(&mut node).0, "replies/2/ok");
+    let lines: Vec<_> = server
+        .received()
+        .iter()
+        .map(|it| it.line().to_owned())
+        .collect();
+    assert_eq!(lines, ["POST /2"]);
+}
+
+#[test]
 fn a_full_route_leaves_a_publish_with_its_client() {
     let folder = TempDir::new();
     let authority = Authority::new("stored");

@@ -4,14 +4,19 @@
 #![expect(clippy::unwrap_used, reason = "what is not as expected has to fail")]
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 #[path = "support/daemon.rs"]
 mod daemon;
+#[path = "support/mqtt.rs"]
+mod mqtt;
 #[path = "support/temp_dir.rs"]
 mod temp_dir;
 
 use daemon::{Daemon, program};
+use mqtt::{Client, ack, flagged, publish};
+use serde_json::Value;
 use temp_dir::TempDir;
 
 /// A folder with a bridge.toml of these lines in `[store]`.
@@ -125,6 +130,74 @@ fn store_of_a_newer_release_is_set_aside_whole_and_the_daemon_runs() {
     assert_eq!(fs::read(aside).unwrap(), newer());
     daemon.signal("TERM");
     daemon.line("stopped");
+}
+
+/// The store of format 1 that [`fill`] has left behind in a directory of release 0.1.0.
+const FORMAT_1: &[u8] = include_bytes!("store/format-1.log");
+
+/// A stored route whose server is never there, if it has one.
+fn with_route(route: &str) -> TempDir {
+    folder(&format!(
+        "directory = \"kept\"\n[endpoint.away]\nurl = \"https://localhost:1\"\n\
+         address = \"127.0.0.1\"\n{route}"
+    ))
+}
+
+fn address(daemon: &Daemon) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, daemon.port.parse().unwrap()).into()
+}
+
+/// Has one value of each kind stored.
+fn fill(folder: &TempDir) {
+    let daemon = Daemon::start(folder, &["run"]);
+    let (mut sleeper, _) = Client::resume(address(&daemon), "sleeper");
+    sleeper.subscribe("n/#", 1);
+    sleeper.leave();
+    let mut node = Client::connect(address(&daemon), "node");
+    node.send(&flagged("n/kept", "21.5", 3, 1));
+    node.expect(&ack(0x40, 1));
+    node.send(&publish("keep/1", "x", 1, 2));
+    node.expect(&ack(0x40, 2));
+    node.leave();
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn store_of_this_release_is_read_by_the_next() {
+    let route = "[[route]]\nname = \"keep\"\ntopic = \"keep/{x}\"\nendpoint = \"away\"\n\
+                 method = \"POST\"\nbody = \"{payload}\"\ndelivery = \"stored\"\n\
+                 reply = \"replies/{x}\"\n";
+    let fresh = with_route(route);
+    fill(&fresh);
+    let written = fs::read(fresh.path().join("kept/log/00000001.log")).unwrap();
+    for bytes in [FORMAT_1, &written] {
+        // Without its route, a message of whatever day is not too old.
+        let folder = with_route("");
+        segment(&folder, bytes);
+        let daemon = Daemon::start(&folder, &["run"]);
+        let (mut sleeper, is_present) = Client::resume(address(&daemon), "sleeper");
+        assert!(is_present);
+        let kept = |flags, id| flagged("n/kept", "21.5", flags, id);
+        // QoS 1 with DUP: nobody knows whether it was sent before.
+        sleeper.expect(&kept(0x0A, 1));
+        sleeper.send(&ack(0x40, 1));
+        let mut reader = Client::connect(address(&daemon), "reader");
+        reader.subscribe("n/#", 0);
+        reader.expect(&kept(1, 0));
+        let (code, printed) = run(&folder, &["status", "--json"]);
+        assert_eq!(code, Some(0), "{printed}");
+        let status: Value = serde_json::from_str(&printed).unwrap();
+        let route = &status["routes"][0];
+        assert_eq!(route["name"], "keep", "{route}");
+        assert_eq!(
+            (&route["received"], &route["queued"]),
+            (&1.into(), &1.into())
+        );
+        assert_eq!(status["store"]["damaged"], 0);
+        let (code, log) = daemon.stop();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(!log.contains("ERROR"), "{log}");
+    }
 }
 
 #[test]

@@ -164,6 +164,18 @@ fn state(files: &Files, chain: &Chain) -> State {
 }
 
 #[test]
+fn a_segment_is_about_a_32nd_of_the_store() {
+    let run = Run::work(&mut Dice(5), LIMITS, 3000);
+    let full = run.files.len() - 1;
+    assert!(full > 1, "{full} are full");
+    let most = LIMITS.max_bytes / 32;
+    for file in run.files.values().take(full) {
+        let length = file.len();
+        assert!((most / 2..=most * 3 / 2).contains(&length), "{length}");
+    }
+}
+
+#[test]
 fn torn_write_opens_to_what_was_committed_wherever_it_is_cut() {
     let limits = Limits { max_bytes: 1 << 15 };
     let run = Run::work(&mut Dice(7), limits, 240);

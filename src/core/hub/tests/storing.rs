@@ -548,6 +548,25 @@ fn ended_sessions_leave_nothing_in_the_store() {
     assert_eq!(disk.values, BTreeMap::new());
 }
 
+#[test]
+fn wills_are_not_stored() {
+    let (mut s, mut disk) = with_sleeper();
+    let _node = s.join(Connect {
+        will: Some(will("wills", "gone")),
+        ..v4_persistent("node")
+    });
+    disk.commit_all(&mut s);
+    restart(&mut s, &mut disk, None);
+    s.wait(Duration::from_secs(3600));
+    disk.commit_all(&mut s);
+    assert_eq!(
+        (disk.count(Kind::Session), disk.count(Kind::Delivery)),
+        (2, 0)
+    );
+    let sleeper = s.join(v4_persistent("sleeper"));
+    assert_eq!(s.packets(sleeper), [""; 0]);
+}
+
 /// A subscriber that keeps its own half of the session over connections.
 #[derive(Debug, Default)]
 struct Subscriber {
