@@ -158,6 +158,22 @@ const STORE: &[Promise] = &[
         &["the_document_is_json_and_its_counters_add_up"],
     ),
     (
+        "A message that comes alone and is delivered costs two writes",
+        &[
+            "disk_is_written_at_most_six_times_the_payload_of_short_lived_messages",
+            "a_message_that_comes_alone_costs_two_writes",
+        ],
+    ),
+    (
+        "Ten nodes with 100 bytes a minute each write 3 MB a day",
+        &[],
+    ),
+    ("Flash is written in pages", &[]),
+    (
+        "A longer `commit_window` saves writes",
+        &["writes_are_bounded_by_the_commit_window_and_idle_writes_nothing"],
+    ),
+    (
         "Sessions that outlive their connection",
         &[
             "what_is_queued_comes_back_in_order_and_is_gone_once_acknowledged",

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let mut good = enqueue();
     good &= lone();
     good &= wear();
+    good &= day();
     good &= drain();
     if good {
         ExitCode::SUCCESS
@@ -249,6 +250,38 @@ fn wear() -> bool {
         ROUNDS * BATCH
     );
     at_most("written / payload", written as f64 / payload as f64, 6.0)
+}
+
+/// A day of ten nodes with a message each a minute: what is written for messages that come alone.
+fn day() -> bool {
+    const MESSAGES: u32 = 10 * 24 * 60;
+    const MEASURED: u32 = 150;
+    let origin = Origin::start();
+    let daemon = Daemon::start(&bridge_toml(&origin));
+    let mut nodes = nodes(&daemon, "keep/{n}", 10);
+    let read = || ["written", "syncs"].map(|it| number(&daemon, &format!("/store/{it}")));
+    let before = read();
+    for round in 1..=MEASURED {
+        let node = &mut nodes[round as usize % 10];
+        node.send(&PAYLOAD);
+        node.acknowledged();
+        wait(|| number(&daemon, "/routes/0/succeeded") == u64::from(round));
+        wait(|| number(&daemon, "/store/values") <= 1);
+    }
+    let after = read();
+    let [written, syncs] = [0, 1].map(|at| (after[at] - before[at]) as f64 / f64::from(MEASURED));
+    println!(
+        "ten nodes, a message each a minute, {} bytes",
+        PAYLOAD.len()
+    );
+    println!("  a message: {written:.0} bytes written, {syncs:.2} waits for the disk");
+    println!(
+        "  a day: {:.1} MiB in {:.0} writes",
+        written * f64::from(MESSAGES) / f64::from(1 << 20),
+        syncs * f64::from(MESSAGES)
+    );
+    at_most("waits for the disk / message", syncs, 2.1)
+        & at_most("written / payload", written / PAYLOAD.len() as f64, 6.0)
 }
 
 /// An outage: 10,000 messages while the endpoint is down.

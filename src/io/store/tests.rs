@@ -351,6 +351,20 @@ fn disk_is_written_at_most_six_times_the_payload_of_short_lived_messages() {
     assert!(status.total <= 64 << 10, "{status:?}");
 }
 
+#[test]
+fn a_message_that_comes_alone_costs_two_writes() {
+    let directory = TempDir::new();
+    let mut keeper = open(&directory);
+    for id in 0..50 {
+        commit(&mut keeper, vec![put(id, 100)]).unwrap();
+        commit(&mut keeper, vec![Change::Delete(key(id))]).unwrap();
+    }
+    let status = keeper.status();
+    // And one for the directory, when the first segment is made.
+    assert_eq!(status.syncs, 50 * 2 + 1);
+    assert!(status.written <= 50 * 100 * 2, "{status:?}");
+}
+
 /// What the child of the kill test keeps: the last messages, and how many there have been.
 const KEPT: u64 = 50;
 
