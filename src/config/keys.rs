@@ -82,7 +82,7 @@ keys! {
         "max_topic" "size" "\"4KiB\"" "longest topic or topic filter";
         "max_topic_levels" "number" "128" "levels of a topic or topic filter at most";
         "max_subscriptions" "number" "256" "subscriptions of one session at most";
-        "memory" "size" "\"8MiB\"" "all that is queued, retained, asked and answered together, and wills; past it the largest queue loses its oldest messages, and from three quarters on nothing new is retained or asked, and no client with a will over 1 KiB comes in";
+        "memory" "size" "\"8MiB\"" "all that is queued, retained, asked and answered together, wills and subscriptions; past it the largest queue loses its oldest messages, and from three quarters on nothing new is retained or asked, no client with a will over 1 KiB comes in, and none gets more than 4 KiB of subscriptions";
         "offline_sessions" "number" "1000" "sessions without a connection at most; of the user with most of them, the one that left first is forgotten";
     }
     "broker.tls" {

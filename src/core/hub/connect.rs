@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::notice::likely_cause;
 use super::{ConnectionId, Effect, Hub, Report, wake};
 use crate::core::access::{Grants, Identity, MAX_CLIENT_ID};
-use crate::core::memory::ENTRY;
+use crate::core::memory::{Charge, ENTRY};
 use crate::core::message::Message;
 use crate::core::packet::{self, ConnAck, Connect, Disconnect, Grant, Outgoing, Version, reason};
 use crate::core::session::aliases::Aliases;
@@ -86,8 +86,9 @@ impl Hub {
             look_at: None,
         };
         let session = resumed.unwrap_or_else(|| {
+            let charge = self.meter.charge(0);
             self.sessions
-                .insert(new_session(&connect, who.user, connection))
+                .insert(new_session(&connect, who.user, connection, charge))
         });
         self.connections.insert(id, session);
         // They may have changed while the session was without a connection.
@@ -472,7 +473,12 @@ fn grant(client_id: Option<String>, max_packet: usize) -> Grant {
     }
 }
 
-fn new_session(connect: &Connect, user: Option<Arc<str>>, connection: Connection) -> Session {
+fn new_session(
+    connect: &Connect,
+    user: Option<Arc<str>>,
+    connection: Connection,
+    filter_charge: Charge,
+) -> Session {
     Session {
         client: connect.client_id.as_str().into(),
         user,
@@ -481,6 +487,7 @@ fn new_session(connect: &Connect, user: Option<Arc<str>>, connection: Connection
         expiry: connect.session_expiry,
         filters: BTreeSet::new(),
         filter_cost: 0,
+        filter_charge,
         will: None,
         inbox: Inbox::default(),
         outbox: Outbox::default(),

@@ -136,6 +136,7 @@ impl Hub {
         };
         let grants = rules.expand(value.user.as_deref(), &value.client);
         let filters: BTreeSet<_> = value.filters.iter().map(|(own, _)| own.clone()).collect();
+        let filter_cost = filters.iter().map(|own| own.cost()).sum();
         let mut outbox = Outbox::default();
         outbox.skip_ids(value.last_id);
         let session = Session {
@@ -144,7 +145,8 @@ impl Hub {
             reply_packet: None,
             grants,
             expiry: value.expiry,
-            filter_cost: filters.iter().map(|own| own.cost()).sum(),
+            filter_charge: self.meter.charge(filter_cost),
+            filter_cost,
             filters,
             will: None,
             inbox: Inbox::default(),

@@ -10,6 +10,9 @@ use crate::core::session::inbox::Violation;
 use crate::core::session::{MEAN_FILTER_COST, Session, SessionId};
 use crate::core::subscriptions::{Filter, Subscription};
 
+/// What the subscriptions of a session may cost even while memory is short: as much as a node needs.
+const SMALL_COST: usize = 4 << 10;
+
 impl Hub {
     /// Takes in a SUBSCRIBE: answers each filter, then sends retained messages.
     pub(super) fn subscribe(
@@ -90,7 +93,11 @@ impl Hub {
             }));
             return Ok(reason::NOT_AUTHORIZED);
         }
-        if !has_room(own, &filter, self.limits.subscriptions) {
+        let most = match self.meter.is_tight() {
+            true => SMALL_COST,
+            false => self.limits.subscriptions.saturating_mul(MEAN_FILTER_COST),
+        };
+        if !has_room(own, &filter, self.limits.subscriptions, most) {
             return Ok(reason::QUOTA_EXCEEDED);
         }
         let subscription = Subscription {
@@ -111,6 +118,7 @@ impl Hub {
         }
         if is_new {
             own.filter_cost += filter.cost();
+            own.filter_charge.set(own.filter_cost);
             own.filters.insert(filter);
         }
         Ok(options.qos.level())
@@ -132,8 +140,8 @@ impl Hub {
     }
 }
 
-fn has_room(session: &Session, filter: &Filter, most: usize) -> bool {
+/// Whether a session may hold this filter as well, of so many that may cost so much together.
+fn has_room(session: &Session, filter: &Filter, most: usize, most_cost: usize) -> bool {
     session.filters.contains(filter)
-        || (session.filters.len() < most
-            && session.filter_cost + filter.cost() <= most.saturating_mul(MEAN_FILTER_COST))
+        || (session.filters.len() < most && session.filter_cost + filter.cost() <= most_cost)
 }

@@ -33,7 +33,7 @@ use outbox::{Outbox, Terms};
 use rivalry::Rivalry;
 
 /// What one subscription may cost on average, see [`Filter::cost`]: bounds a session's memory.
-pub(crate) const MEAN_FILTER_COST: usize = 512;
+pub(crate) const MEAN_FILTER_COST: usize = 1024;
 
 /// The place of a session in the hub; used again after the session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) filters: BTreeSet<Filter>,
     /// The costs of its filters together.
     pub(crate) filter_cost: usize,
+    /// The same, as part of the memory for all.
+    pub(crate) filter_charge: Charge,
     /// The will of its latest connection, until it is published or discarded.
     pub(crate) will: Option<Will>,
     /// What the client's publishes get back.
@@ -175,6 +177,7 @@ impl Session {
     pub(crate) fn remove_filter(&mut self, filter: &Filter) {
         if self.filters.remove(filter) {
             self.filter_cost -= filter.cost();
+            self.filter_charge.set(self.filter_cost);
         }
         if filter.group.is_none() {
             self.outbox.stop_replay(&filter.filter);

@@ -8,6 +8,7 @@ mod tree;
 
 use std::sync::Arc;
 
+use crate::core::memory::ENTRY;
 use crate::core::message::QoS;
 use crate::core::session::SessionId;
 use crate::core::topic::TopicFilter;
@@ -18,6 +19,10 @@ pub(crate) use tree::STEPS;
 
 /// Most levels of a topic or topic filter: bounds how deep a tree can get.
 pub(crate) const MAX_LEVELS: usize = 128;
+
+/// What one node of the tree takes with its name, about.
+const NODE: usize = 200;
+const _: () = assert!(NODE >= tree::node_bytes::<Holders>());
 
 /// Returns whether a topic or topic filter has more than [`MAX_LEVELS`] levels.
 pub(crate) fn is_too_deep(text: &str) -> bool {
@@ -54,12 +59,13 @@ impl Filter {
         Some(Self { group, filter })
     }
 
-    /// Returns what holding this filter costs against [`crate::core::session::MEAN_FILTER_COST`]:
-    /// its text and a node per level.
+    /// Returns about how many bytes it takes to hold this filter, where no other session holds one
+    /// like it: a place in the session and one in the tree, its text in both, and nodes.
     pub(crate) fn cost(&self) -> usize {
         let group = self.group.as_ref().map_or(0, |group| group.len());
         let text = self.filter.as_str();
-        group + text.len() + 64 * text.split('/').count()
+        let nodes = text.split('/').count() * NODE;
+        ENTRY + 2 * (group + text.len()) + nodes
     }
 }
 

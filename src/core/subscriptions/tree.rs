@@ -31,6 +31,11 @@ struct Node<T> {
     below: Option<T>,
 }
 
+/// Returns the bytes of a node beside others, without the text of its name.
+pub(super) const fn node_bytes<T>() -> usize {
+    size_of::<(Box<str>, Node<T>)>()
+}
+
 // Derived, it would demand `T: Default`.
 impl<T> Default for FilterTree<T> {
     fn default() -> Self {
