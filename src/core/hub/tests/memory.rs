@@ -166,7 +166,11 @@ fn subscriptions_count_and_many_are_refused_while_memory_is_short() {
     }
     let node = s.join(v4("node"));
     s.send(node, subscribe(1, &[("nodes/node/#", Q1), ("all", Q0)]));
-    assert_eq!(s.packets(node), ["suback 1 [0x01, 0x00]"], "a node still can");
+    assert_eq!(
+        s.packets(node),
+        ["suback 1 [0x01, 0x00]"],
+        "a node still can"
+    );
     s.send(node, subscribe(2, &[(&deep(0), Q0)]));
     assert_eq!(s.packets(node), ["suback 2 [0x97]"]);
     for number in 1..=clients {
