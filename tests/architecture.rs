@@ -114,12 +114,11 @@ fn config_and_io_know_nothing_of_what_calls_them() {
 
 #[test]
 fn each_foreign_crate_is_named_in_one_place() {
-    let places: [(&str, &[&str]); 12] = [
+    let places: [(&str, &[&str]); 11] = [
         ("rumqttd::", &["io/broker/codec"]),
         ("rumqttc::", &["cli/send"]),
         ("ureq::", &["io/http/"]),
         ("rustls::", &["io/tls/"]),
-        ("x509_cert::", &["io/tls/"]),
         ("webpki::", &["io/tls/"]),
         ("webpki_roots::", &["io/tls/"]),
         ("clap::", &["cli/"]),

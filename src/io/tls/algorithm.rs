@@ -2,7 +2,8 @@
 //!
 //! What is verified with is decided by rustls' provider; this says why something else is not.
 
-use crate::io::tls::der::{contents, element};
+use crate::io::tls::der::reader::oid_text;
+use crate::io::tls::der::{contents, element, tag};
 
 /// Fewest bits of an RSA modulus that are accepted, as the CA/Browser Forum has it.
 pub(crate) const MIN_RSA: usize = 2048;
@@ -136,10 +137,8 @@ fn look_up(table: &[(&str, &str, Strength)], oid: &str) -> Algorithm {
 }
 
 fn read_oid(der: &[u8]) -> Option<String> {
-    let oid = element(der).filter(|element| element.tag == 0x06)?;
-    x509_cert::der::asn1::ObjectIdentifier::from_bytes(oid.contents)
-        .ok()
-        .map(|oid| oid.to_string())
+    let oid = element(der).filter(|element| element.tag == tag::OID)?;
+    oid_text(oid.contents)
 }
 
 /// Returns the bits of the modulus in `SEQUENCE { modulus INTEGER, publicExponent INTEGER }`.

@@ -2,20 +2,20 @@
 //!
 //! Reads what others have judged or will judge; trusts nothing and decides nothing.
 
+mod body;
 mod extensions;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest;
 use rustls::crypto::ring::default_provider;
-use x509_cert::certificate::{CertificateInner, Raw, Version};
-use x509_cert::der::{Decode, Encode};
-use x509_cert::name::Name;
 
 use crate::core::endpoint::Pin;
 use crate::io::tls::algorithm::{self, Algorithm, Strength};
+use crate::io::tls::certificate::body::Body;
 use crate::io::tls::der::{Element, contents, element, sequence};
-use crate::io::tls::list;
+use crate::io::tls::name::Name;
+use crate::io::tls::{points, time};
 
 /// A certificate in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,45 +115,44 @@ impl Signed {
 impl Certificate {
     /// Reads a certificate; `None` if it is not one.
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
-        let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
-        let body = certificate.tbs_certificate();
-        let key = body.subject_public_key_info().to_der().ok()?;
-        let uses = extensions::uses(&certificate);
-        let key_usage = extensions::extension(&certificate, extensions::KEY_USAGE).map(contents);
+        let body = Body::read(der)?;
+        let uses = extensions::uses(&body);
+        let key_usage = body.extension(extensions::KEY_USAGE).map(contents);
         let allows = |bit: u8| {
             key_usage.is_none_or(|bits| bits.get(1).is_some_and(|first| first & bit != 0))
         };
+        let constraints = extensions::basic_constraints(&body);
+        let is_version_3 = body.version == 3;
         Some(Self {
-            subject: common_name(body.subject()),
-            issuer: common_name(body.issuer()),
-            self_issued: body.subject() == body.issuer(),
-            names: extensions::names(&certificate),
-            not_before: body.validity().not_before.to_unix_duration().as_secs(),
-            not_after: body.validity().not_after.to_unix_duration().as_secs(),
-            pin: pin(&key),
-            key: key_algorithm(&certificate),
-            signed_with: signature_algorithm(&certificate),
+            subject: body.subject.name.in_words(),
+            issuer: body.issuer.name.in_words(),
+            self_issued: body.subject.der == body.issuer.der,
+            names: extensions::names(&body),
+            not_before: body.not_before,
+            not_after: body.not_after,
+            pin: pin(body.key.whole),
+            key: body.key.algorithm(),
+            signed_with: body.signed_with.of_signature(),
             for_servers: uses
                 .as_ref()
                 .is_none_or(|uses| uses.contains(&extensions::SERVERS.to_owned())),
             uses: uses.unwrap_or_default(),
             may_sign: allows(0x80),
             may_issue: allows(0x04),
-            is_ca: match extensions::basic_constraints(&certificate) {
-                Some(constraints) => constraints.ca,
+            is_ca: match &constraints {
+                Some(constraints) => constraints.is_ca,
                 // As OpenSSL has it.
-                None => body.version() != Version::V3 || (key_usage.is_some() && allows(0x04)),
+                None => !is_version_3 || (key_usage.is_some() && allows(0x04)),
             },
-            is_version_3: body.version() == Version::V3,
-            repeated: extensions::repeated(&certificate),
-            path_length: extensions::basic_constraints(&certificate)
-                .and_then(|constraints| constraints.path_len_constraint),
-            constraint: extensions::constraint(&certificate),
-            unknown_critical: extensions::unknown_critical(&certificate),
-            key_ids: extensions::key_ids(&certificate),
-            subject_der: contents(&body.subject().to_der().ok()?).to_vec(),
-            issuer_der: contents(&body.issuer().to_der().ok()?).to_vec(),
-            key_der: contents(&key).to_vec(),
+            is_version_3,
+            repeated: extensions::repeated(&body),
+            path_length: constraints.and_then(|constraints| constraints.path_length),
+            constraint: extensions::constraint(&body),
+            unknown_critical: extensions::unknown_critical(&body),
+            key_ids: extensions::key_ids(&body),
+            subject_der: body.subject.der.to_vec(),
+            issuer_der: body.issuer.der.to_vec(),
+            key_der: body.key.contents.to_vec(),
             signed: Signed::read(der)?,
         })
     }
@@ -229,10 +228,17 @@ pub(super) fn is_signed_by(der: &[u8], key: &[u8]) -> Option<bool> {
 
 /// Returns whether the key of a certificate may sign revocation lists by its key usage.
 pub(super) fn may_sign_lists(der: &[u8]) -> bool {
-    CertificateInner::<Raw>::from_der(der).is_ok_and(|certificate| {
-        let key_usage = extensions::extension(&certificate, extensions::KEY_USAGE).map(contents);
+    Body::read(der).is_some_and(|body| {
+        let key_usage = body.extension(extensions::KEY_USAGE).map(contents);
         key_usage.is_none_or(|bits| bits.get(1).is_some_and(|first| first & 0x02 != 0))
     })
+}
+
+/// Returns where a certificate says that its issuer's revocation list is; `None` if it doesn't
+/// say. Lists of other issuers or of some reasons are left out.
+pub(super) fn list_urls(der: &[u8]) -> Option<Vec<String>> {
+    let points = Body::read(der)?.sole_extension(extensions::DISTRIBUTION_POINTS)?;
+    points::urls_in(points)
 }
 
 /// Returns the pin of a public key with its algorithm, in DER (RFC 7469 §2.4).
@@ -270,7 +276,7 @@ pub(crate) fn earliest_end<'a>(mut chain: impl Iterator<Item = &'a [u8]>, now: u
 /// resumed handshake.
 fn end(der: &[u8]) -> Option<u64> {
     let validity = element(issuer_in(der)?.rest)?;
-    list::seconds(&element(element(validity.contents)?.rest)?)
+    time::seconds(&element(element(validity.contents)?.rest)?)
 }
 
 /// Returns the name of a certificate's issuer in DER, without reading the rest of it.
@@ -291,106 +297,17 @@ fn issuer_in(der: &[u8]) -> Option<Element<'_>> {
 
 /// Returns a subject, DER without its outer tag, in words.
 pub(crate) fn name_of(subject: &[u8]) -> String {
-    match Name::from_der(&sequence(subject)) {
-        Ok(name) => common_name(&name),
-        Err(_) => "(a name that can not be read)".to_owned(),
+    match Name::read(subject) {
+        Some(name) => name.in_words(),
+        None => "(a name that can not be read)".to_owned(),
     }
 }
 
 /// Returns the common name of a certificate's subject, `None` if it has none that can be read.
 pub(crate) fn subject_name(der: &[u8]) -> Option<String> {
-    let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
-    let name = certificate.tbs_certificate().subject().common_name();
-    let name = name.ok()?.map(|name| name.value().to_string());
+    let name = Body::read(der)?.subject.name.common_name();
     name.filter(|name| !name.is_empty())
 }
 
-fn common_name(name: &Name) -> String {
-    match name.common_name() {
-        Ok(Some(common)) => format!("CN={}", common.value()),
-        _ if name.is_empty() => "(no name)".to_owned(),
-        _ => name.to_string(),
-    }
-}
-
-fn key_algorithm(certificate: &CertificateInner<Raw>) -> Algorithm {
-    let info = certificate.tbs_certificate().subject_public_key_info();
-    let parameters = info.algorithm.parameters.as_ref();
-    let parameters = parameters.and_then(|any| any.to_der().ok());
-    algorithm::of_key(
-        &info.algorithm.oid.to_string(),
-        &parameters.unwrap_or_default(),
-        info.subject_public_key.as_bytes().unwrap_or_default(),
-    )
-}
-
-fn signature_algorithm(certificate: &CertificateInner<Raw>) -> Algorithm {
-    let algorithm = certificate.signature_algorithm();
-    let parameters = algorithm.parameters.as_ref();
-    let parameters = parameters.and_then(|any| any.to_der().ok());
-    algorithm::of_signature(&algorithm.oid.to_string(), &parameters.unwrap_or_default())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::calendar::date;
-    use crate::io::http::support::certificates::Authority;
-
-    #[test]
-    fn a_certificate_is_told_in_words() {
-        let identity = Authority::new("test").good(&["a.example", "192.0.2.1", "2001:db8::1"]);
-        let leaf = Certificate::read(&identity.chain[0]).unwrap();
-        assert_eq!(leaf.subject, "CN=a.example");
-        assert_eq!(leaf.issuer, "CN=test intermediate");
-        assert_eq!(leaf.names, ["a.example", "192.0.2.1", "2001:db8::1"]);
-        assert_eq!(date(leaf.not_before), "2020-01-01");
-        assert_eq!(date(leaf.not_after), "2090-01-01");
-        assert_eq!(leaf.key.name, "ECDSA P-256");
-        assert_eq!(leaf.signed_with.name, "ECDSA with SHA-256");
-        assert_eq!(leaf.uses, ["servers"]);
-        assert!(leaf.for_servers && leaf.may_sign && !leaf.may_issue);
-        assert!(!leaf.self_issued);
-        assert_eq!(show_pin(&leaf.pin).len(), 51);
-        assert_eq!(Certificate::read(b"no certificate"), None);
-    }
-
-    #[test]
-    fn the_end_is_found_where_the_whole_reading_finds_it() {
-        let authority = Authority::new("test");
-        for identity in [
-            authority.good(&["a.example"]),
-            authority.expired(&["a.example"]),
-            authority.not_yet_valid(&["a.example"]),
-        ] {
-            for der in &identity.chain {
-                let whole = Certificate::read(der).unwrap().not_after;
-                assert_eq!(end(der), Some(whole));
-                for length in 0..der.len() {
-                    assert_eq!(end(&der[..length]), None, "cut off at {length}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_chain_ends_with_its_leaf_or_an_issuer_that_is_still_valid() {
-        let authority = Authority::new("test");
-        let expired = authority.expired(&["a.example"]).chain.remove(0);
-        let good = authority.good(&["a.example"]).chain.remove(0);
-        let [late, end] = [&expired, &good].map(|one| Certificate::read(one).unwrap().not_after);
-        let cases = [
-            ([&good, &expired], 1_700_000_000, end),
-            ([&good, &expired], late + 61, end),
-            ([&good, &expired], late + 60, late),
-            ([&expired, &good], 1_700_000_000, late),
-        ];
-        for (chain, now, expected) in cases {
-            assert_eq!(
-                earliest_end(chain.map(|one| &**one).into_iter(), now),
-                expected
-            );
-        }
-        assert_eq!(earliest_end([&b"x"[..]].into_iter(), 0), 0);
-    }
-}
+mod tests;

@@ -1,9 +1,45 @@
-//! Takes DER elements apart (X.690 §8.1), for the few places that x509-cert doesn't reach.
+//! Takes DER elements apart (X.690 §8.1).
+//!
+//! What is here takes what is right or was checked before; [`reader`] is what checks.
+
+pub(crate) mod reader;
+
+/// Tags of universal types.
+pub(crate) mod tag {
+    /// BOOLEAN.
+    pub(crate) const BOOLEAN: u8 = 0x01;
+    /// INTEGER.
+    pub(crate) const INTEGER: u8 = 0x02;
+    /// BIT STRING.
+    pub(crate) const BIT_STRING: u8 = 0x03;
+    /// OCTET STRING.
+    pub(crate) const OCTET_STRING: u8 = 0x04;
+    /// OBJECT IDENTIFIER.
+    pub(crate) const OID: u8 = 0x06;
+    /// UTF8String.
+    pub(crate) const UTF8_STRING: u8 = 0x0C;
+    /// PrintableString.
+    pub(crate) const PRINTABLE_STRING: u8 = 0x13;
+    /// TeletexString.
+    pub(crate) const TELETEX_STRING: u8 = 0x14;
+    /// IA5String.
+    pub(crate) const IA5_STRING: u8 = 0x16;
+    /// UTCTime.
+    pub(crate) const UTC_TIME: u8 = 0x17;
+    /// GeneralizedTime.
+    pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+    /// BMPString.
+    pub(crate) const BMP_STRING: u8 = 0x1E;
+    /// SEQUENCE and SEQUENCE OF.
+    pub(crate) const SEQUENCE: u8 = 0x30;
+    /// SET OF.
+    pub(crate) const SET: u8 = 0x31;
+}
 
 /// One element and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Element<'a> {
-    /// Its identifier octet; longer ones are not supported.
+    /// Its identifier octet; of longer ones, which only [`reader`] knows, the first.
     pub(crate) tag: u8,
     /// Identifier, length and contents.
     pub(crate) whole: &'a [u8],
@@ -50,9 +86,11 @@ pub(crate) fn contents(bytes: &[u8]) -> &[u8] {
 pub(crate) fn sequence(contents: &[u8]) -> Vec<u8> {
     let length = contents.len().to_be_bytes();
     let length: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
-    let mut out = vec![0x30];
-    if contents.len() > 0x7F {
-        out.extend(u8::try_from(0x80 | length.len()));
+    let mut out = vec![tag::SEQUENCE];
+    match contents.len() {
+        0 => out.push(0),
+        1..=0x7F => {}
+        _ => out.extend(u8::try_from(0x80 | length.len())),
     }
     out.extend(length);
     out.extend_from_slice(contents);
@@ -65,9 +103,9 @@ mod tests {
 
     #[test]
     fn a_sequence_holds_what_it_is_made_of() {
-        for length in [1, 127, 128, 255, 256, 70_000] {
+        for length in [0, 1, 127, 128, 255, 256, 70_000] {
             let bytes = vec![7; length];
-            assert_eq!(contents(&sequence(&bytes)), bytes);
+            assert_eq!(element(&sequence(&bytes)).unwrap().contents, bytes);
         }
     }
 

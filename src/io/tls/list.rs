@@ -8,31 +8,22 @@
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
 use webpki::{BorrowedCertRevocationList, Cert, CertRevocationList};
-use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::Decode;
-use x509_cert::ext::pkix::CrlDistributionPoints;
-use x509_cert::ext::pkix::crl::IssuingDistributionPoint;
-use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
-use x509_cert::time::Time;
 
 use crate::io::tls::certificate;
-use crate::io::tls::der::{Element, element};
+use crate::io::tls::der::{element, tag};
+use crate::io::tls::points::Scope;
 use crate::io::tls::roots;
 use crate::io::tls::shelf::SHELF;
+use crate::io::tls::time::seconds;
 
 /// Longest list, in bytes.
 pub(crate) const MAX_LIST: usize = 2 << 20;
 /// Longest URL of a list that is followed.
 const LONGEST_URL: usize = 1024;
-/// INTEGER, as the version is.
-const INTEGER: u8 = 0x02;
-/// UTCTime and GeneralizedTime.
-const TIMES: [u8; 2] = [0x17, 0x18];
 
 /// Who issues certificates and the list of those it revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,14 +51,6 @@ pub(crate) struct List {
     pub(crate) next_update: u64,
     /// The key of which it is known that it signed this: looking takes long for a long list.
     signer: Mutex<Option<Vec<u8>>>,
-}
-
-/// What an issuing distribution point says (RFC 5280 §5.2.5), as far as WebPKI lets it pass.
-#[derive(Debug)]
-struct Scope {
-    urls: Vec<String>,
-    users_only: bool,
-    issuers_only: bool,
 }
 
 impl List {
@@ -129,7 +112,7 @@ impl List {
         if (scope.users_only && is_issuer) || (scope.issuers_only && !is_issuer) {
             return false;
         }
-        urls_in(&certificate.der())
+        certificate::list_urls(&certificate.der())
             .is_none_or(|urls| urls.iter().any(|url| scope.urls.contains(url)))
     }
 
@@ -189,7 +172,7 @@ fn unusable(why: &webpki::Error) -> String {
 fn times(der: &[u8]) -> Option<(u64, u64)> {
     let body = element(element(der)?.contents)?;
     let mut field = element(body.contents)?;
-    if field.tag == INTEGER {
+    if field.tag == tag::INTEGER {
         field = element(field.rest)?;
     }
     let issuer = element(field.rest)?;
@@ -198,51 +181,9 @@ fn times(der: &[u8]) -> Option<(u64, u64)> {
     Some((seconds(&made)?, seconds(&next_update)?))
 }
 
-impl Scope {
-    fn read(der: &[u8]) -> Option<Self> {
-        let point = IssuingDistributionPoint::from_der(der).ok()?;
-        Some(Self {
-            urls: urls(point.distribution_point.as_ref()).collect(),
-            users_only: point.only_contains_user_certs,
-            issuers_only: point.only_contains_ca_certs,
-        })
-    }
-}
-
-/// Returns a Time (RFC 5280 §4.1.2.5) in seconds since 1970; `None` if it is none.
-pub(super) fn seconds(time: &Element<'_>) -> Option<u64> {
-    let time = TIMES.contains(&time.tag).then_some(time.whole)?;
-    let since: Duration = Time::from_der(time).ok()?.to_unix_duration();
-    Some(since.as_secs())
-}
-
-fn urls(point: Option<&DistributionPointName>) -> impl Iterator<Item = String> {
-    let names = match point {
-        Some(DistributionPointName::FullName(names)) => names.as_slice(),
-        _ => &[],
-    };
-    names.iter().filter_map(|name| match name {
-        GeneralName::UniformResourceIdentifier(url) => Some(url.as_str().to_owned()),
-        _ => None,
-    })
-}
-
-/// Returns where a certificate says that its issuer's list is (RFC 5280 §4.2.1.13); `None` if it
-/// doesn't say. Lists of other issuers or of some reasons are left out.
-fn urls_in(der: &[u8]) -> Option<Vec<String>> {
-    let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
-    let body = certificate.tbs_certificate();
-    let (_, CrlDistributionPoints(points)) = body.get_extension().ok()??;
-    let whole = points
-        .iter()
-        .filter(|point| point.crl_issuer.is_none() && point.reasons.is_none());
-    let found = whole.flat_map(|point| urls(point.distribution_point.as_ref()));
-    Some(found.collect())
-}
-
 /// Returns the first place over plain HTTP where a certificate says that its issuer's list is.
 pub(super) fn url_in(der: &[u8]) -> Option<String> {
-    urls_in(der)?.into_iter().find(|url| {
+    certificate::list_urls(der)?.into_iter().find(|url| {
         let plain = url.get(..7);
         plain.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
             && url.len() <= LONGEST_URL
