@@ -1,13 +1,14 @@
 //! The arguments of the program and of `probe`; other commands keep theirs beside their code.
 
-use std::net::IpAddr;
+use std::net::{AddrParseError, IpAddr};
+use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use log::LevelFilter;
+use log::{LevelFilter, ParseLevelError};
 
 use crate::cli::probe::ProbeOptions;
+use crate::cli::syntax::{Argument, Given, Syntax};
 use crate::cli::{check, listener_cert, run, send, status, user};
 use crate::config;
 use crate::core::endpoint::Roots;
@@ -34,76 +35,130 @@ Exit codes:
   130  SIGINT came a second time before all requests were finished, or in the self-test
   143  SIGTERM came a second time before all requests were finished, or in the self-test";
 
-/// An MQTT broker for small nodes that performs their HTTPS requests for them.
-#[derive(Debug, Parser)]
-#[command(name = "mqtt-https-bridge", version, after_help = AFTER_HELP)]
-pub(super) struct Arguments {
-    /// Configuration [default: bridge.toml here, else /etc/mqtt-https-bridge/bridge.toml]
-    #[arg(long, short, global = true, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
-    /// What to log: error, warn, info, debug or trace [default: $RUST_LOG, else info]
-    #[arg(long, global = true, value_name = "LEVEL")]
-    pub(super) log_level: Option<LevelFilter>,
-    #[command(subcommand)]
-    pub(super) command: Option<Command>,
+/// The program.
+pub(super) const PROGRAM: Syntax = Syntax {
+    name: "mqtt-https-bridge",
+    about: "An MQTT broker for small nodes that performs their HTTPS requests for them",
+    arguments: &[
+        Argument::option(
+            "config",
+            "FILE",
+            "Configuration [default: bridge.toml here, else /etc/mqtt-https-bridge/bridge.toml]",
+        )
+        .short('c')
+        .path()
+        .global(),
+        Argument::option(
+            "log-level",
+            "LEVEL",
+            "What to log: error, warn, info, debug or trace [default: $RUST_LOG, else info]",
+        )
+        .checked(|text| level(text).map(drop))
+        .global(),
+    ],
+    commands: &[
+        run::SYNTAX,
+        check::SYNTAX,
+        PROBE,
+        Syntax::new(
+            "selftest",
+            "Judge good and bad certificates, made on the spot, and show what a node is told; \
+             offline",
+            &[],
+        ),
+        status::SYNTAX,
+        send::SYNTAX,
+        listener_cert::SYNTAX,
+        user::SYNTAX,
+    ],
+    after_help: AFTER_HELP,
+};
+
+const PROBE: Syntax = Syntax::new(
+    "probe",
+    "Make one HTTPS request with the trust of an endpoint and explain the result",
+    &[
+        Argument::operand(
+            "url",
+            "URL",
+            "The server, such as `https://example.com/path`",
+        )
+        .required(),
+        Argument::option(
+            "endpoint",
+            "NAME",
+            "The endpoint whose trust to use [default: the one of bridge.toml with this host and \
+             port]",
+        ),
+        Argument::option(
+            "roots",
+            "ROOTS",
+            "Whom to trust instead: bundled, system, or a PEM file; may be given several times \
+             for files",
+        )
+        .several(),
+        Argument::option(
+            "address",
+            "IP",
+            "Connect to this address; the certificate must still fit the host name",
+        )
+        .checked(|text| address(text).map(drop)),
+        Argument::option(
+            "timeout",
+            "DURATION",
+            "Longest wait for each phase, such as 5s",
+        )
+        .default("5s")
+        .checked(|text| duration(text).map(drop)),
+    ],
+);
+
+/// Returns the program as clap knows it, which runs without a command as well.
+pub(super) fn program() -> clap::Command {
+    PROGRAM
+        .command()
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(false)
+        .arg_required_else_help(false)
 }
 
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Run broker and bridge until SIGTERM or SIGINT; the default
-    Run(run::Arguments),
-    /// Validate bridge.toml and print what it means, or what one message would cause
-    Check(check::Arguments),
-    /// Make one HTTPS request with the trust of an endpoint and explain the result
-    Probe(ProbeArguments),
-    /// Judge good and bad certificates, made on the spot, and show what a node is told; offline
-    Selftest,
-    /// Ask the daemon that runs for its clients, routes, endpoints and counters
-    Status(status::Arguments),
-    /// Publish a message as an MQTT 5 client and print the reply
-    Send(send::Arguments),
-    /// Make a certificate for the TLS listener, its key, and a small CA that nodes trust
-    ListenerCert(listener_cert::Arguments),
-    /// Add, change, remove or list users in the users file
-    User(user::Arguments),
-}
-
-/// Arguments of `probe`.
-#[derive(Args, Debug)]
-pub(super) struct ProbeArguments {
-    /// The server, such as `https://example.com/path`
-    url: String,
-    /// The endpoint whose trust to use [default: the one of bridge.toml with this host and port]
-    #[arg(long, value_name = "NAME")]
-    pub(super) endpoint: Option<String>,
-    /// Whom to trust instead: bundled, system, or a PEM file; may be given several times for files
-    #[arg(long, value_name = "ROOTS")]
-    roots: Vec<String>,
-    /// Connect to this address; the certificate must still fit the host name
-    #[arg(long, value_name = "IP")]
-    address: Option<IpAddr>,
-    /// Longest wait for each phase, such as 5s
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
-    timeout: Duration,
-}
-
-impl From<ProbeArguments> for ProbeOptions {
-    fn from(arguments: ProbeArguments) -> Self {
-        let roots = match arguments.roots.as_slice() {
+/// Reads the arguments of `probe`.
+pub(super) fn probe_options(given: Given<'_>) -> ProbeOptions {
+    let roots = given.texts("roots");
+    ProbeOptions {
+        url: given.text("url").unwrap_or_default(),
+        endpoint: given.text("endpoint"),
+        roots: match roots.as_slice() {
             [] => None,
             [one] if one == "bundled" => Some(Roots::Bundled),
             [one] if one == "system" => Some(Roots::System),
             files => Some(Roots::Files(files.iter().map(PathBuf::from).collect())),
-        };
-        Self {
-            url: arguments.url,
-            endpoint: arguments.endpoint,
-            roots,
-            address: arguments.address,
-            timeout: arguments.timeout,
-        }
+        },
+        address: given.parsed("address", address),
+        timeout: given.parsed("timeout", duration).unwrap_or_default(),
     }
+}
+
+/// Parses what to log.
+pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
+    text.parse()
+        .map_err(|error: ParseLevelError| error.to_string())
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|error: AddrParseError| error.to_string())
+}
+
+/// Parses a whole number from 0 to `largest`.
+pub(super) fn number(text: &str, largest: u16) -> Result<u16, String> {
+    let number: i64 = text
+        .parse()
+        .map_err(|error: ParseIntError| error.to_string())?;
+    let fits = u16::try_from(number)
+        .ok()
+        .filter(|number| *number <= largest);
+    fits.ok_or_else(|| format!("{number} is not in 0..={largest}"))
 }
 
 /// Parses a duration argument.
@@ -115,12 +170,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_agree_with_each_other() {
-        Arguments::command().debug_assert();
+        program().debug_assert();
     }
 }

@@ -5,9 +5,9 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use clap::Args;
 
 use crate::cli::exit::Exit;
+use crate::cli::syntax::{Argument, Given, Syntax};
 use crate::cli::{Streams, endpoint, load};
 use crate::config::{
     Anonymous, Config, User, default_socket, escape, is_network, show_duration, show_size,
@@ -23,21 +23,44 @@ use crate::io::status_socket;
 use crate::io::store;
 use crate::io::tls::listener::Acceptor;
 
+/// How `check` is written.
+pub(super) const SYNTAX: Syntax = Syntax::new(
+    "check",
+    "Validate bridge.toml and print what it means, or what one message would cause",
+    &[
+        Argument::option(
+            "topic",
+            "TOPIC",
+            "Show which route takes a message on this topic, its request and reply topics",
+        ),
+        Argument::option("payload", "TEXT", "The payload of that message")
+            .requires("topic")
+            .default(""),
+        Argument::option("user", "NAME", "The user that publishes it").requires("topic"),
+        Argument::option("client", "ID", "The client ID that publishes it")
+            .requires("topic")
+            .default("check"),
+    ],
+);
+
 /// Arguments of `check`.
-#[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Show which route takes a message on this topic, its request and reply topics
-    #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
-    /// The payload of that message
-    #[arg(long, value_name = "TEXT", requires = "topic", default_value = "")]
     payload: String,
-    /// The user that publishes it
-    #[arg(long, value_name = "NAME", requires = "topic")]
     user: Option<String>,
-    /// The client ID that publishes it
-    #[arg(long, value_name = "ID", requires = "topic", default_value = "check")]
     client: String,
+}
+
+impl Arguments {
+    /// Reads what was given.
+    pub(super) fn read(given: Given<'_>) -> Self {
+        Self {
+            topic: given.text("topic"),
+            payload: given.text("payload").unwrap_or_default(),
+            user: given.text("user"),
+            client: given.text("client").unwrap_or_default(),
+        }
+    }
 }
 
 /// Validates the configuration and prints what was understood.

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use clap::Args;
 use ring::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256 as SHA256_DIGEST, digest};
 use ring::error::Unspecified;
 
 use crate::cli::exit::Exit;
 use crate::cli::sign::{CLIENTS, Draft, Issuer, Key, SERVERS, SHA256};
+use crate::cli::syntax::{Argument, Given, Syntax};
 use crate::cli::{Streams, users_file};
 use crate::config::{check_name, io_cause};
 use crate::core::calendar::date;
@@ -31,18 +31,49 @@ const EARLIEST: u64 = 1_767_225_600;
 /// Longest DNS name (RFC 1035 §2.3.4).
 const LONGEST_NAME: usize = 253;
 
+/// How `listener-cert` is written.
+pub(super) const SYNTAX: Syntax = Syntax::new(
+    "listener-cert",
+    "Make a certificate for the TLS listener, its key, and a small CA that nodes trust",
+    &[
+        Argument::operand(
+            "names",
+            "NAME",
+            "The names and IP addresses by which nodes reach this machine",
+        )
+        .several()
+        .required_without("client"),
+        Argument::option(
+            "client",
+            "USER",
+            "Make a certificate for a node of this user instead, to be accepted by `client_ca`",
+        )
+        .excludes("names"),
+        Argument::option(
+            "directory",
+            "DIRECTORY",
+            "Where the files are [default: beside bridge.toml]",
+        )
+        .path(),
+    ],
+);
+
 /// Arguments of `listener-cert`.
-#[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// The names and IP addresses by which nodes reach this machine
-    #[arg(value_name = "NAME", required_unless_present = "client")]
     names: Vec<String>,
-    /// Make a certificate for a node of this user instead, to be accepted by `client_ca`
-    #[arg(long, value_name = "USER", conflicts_with = "names")]
     client: Option<String>,
-    /// Where the files are [default: beside bridge.toml]
-    #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Reads what was given.
+    pub(super) fn read(given: Given<'_>) -> Self {
+        Self {
+            names: given.texts("names"),
+            client: given.text("client"),
+            directory: given.path("directory"),
+        }
+    }
 }
 
 /// Performs `listener-cert`.

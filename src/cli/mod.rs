@@ -15,6 +15,7 @@ mod selftest;
 mod send;
 mod sign;
 mod status;
+mod syntax;
 mod user;
 mod users_file;
 
@@ -22,11 +23,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::config::{Config, ConfigError, Warning};
-use arguments::{Arguments, Command};
 use exit::Exit;
+use syntax::Given;
 
 /// Where bridge.toml is when neither an argument nor the current directory says so.
 const SYSTEM_CONFIG: &str = "/etc/mqtt-https-bridge/bridge.toml";
@@ -38,8 +37,8 @@ const SELFTEST_ELSEWHERE: &str = "this program is built without the self-test; r
 
 /// Runs the command that the arguments name and returns its exit code.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let matches = match arguments::program().try_get_matches_from(std::env::args_os()) {
+        Ok(matches) => matches,
         Err(error) => {
             // A reader that has gone away is no reason to fail differently.
             let _ = error.print();
@@ -56,7 +55,7 @@ pub fn main() -> ExitCode {
         // Not locked: threads of the daemon log there.
         err: &mut io::stderr(),
     };
-    let result = dispatch(arguments, &mut streams);
+    let result = dispatch(Given::new(&matches), &mut streams);
     finish(result, &mut streams)
 }
 
@@ -84,31 +83,39 @@ fn finish(result: io::Result<Exit>, streams: &mut Streams<'_>) -> ExitCode {
     }
 }
 
-fn dispatch(arguments: Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
-    let given = arguments.config.is_some();
-    let config = arguments.config.unwrap_or_else(default_config);
-    let command = arguments.command;
-    match command.unwrap_or_else(|| Command::Run(run::Arguments::default())) {
-        Command::Run(options) => run::run(&config, options, arguments.log_level, streams),
-        Command::Check(options) => check::check(&config, &options, streams),
-        Command::Probe(options) => {
-            let level = arguments.log_level;
+fn dispatch(given: Given<'_>, streams: &mut Streams<'_>) -> io::Result<Exit> {
+    let named = given.path("config");
+    let is_named = named.is_some();
+    let config = named.unwrap_or_else(default_config);
+    let level = given.parsed("log-level", arguments::level);
+    let Some((command, given)) = given.command() else {
+        return run::run(&config, Vec::new(), level, streams);
+    };
+    match command {
+        "check" => check::check(&config, &check::Arguments::read(given), streams),
+        "probe" => {
+            let options = arguments::probe_options(given);
             crate::io::log::init(level.unwrap_or_else(run::level_from_environment));
-            let expected = given || options.endpoint.is_some();
+            let expected = is_named || options.endpoint.is_some();
             let config = (expected || config.exists()).then_some(&*config);
-            probe::probe(config, &options.into(), streams)
+            probe::probe(config, &options, streams)
         }
         #[cfg(feature = "selftest")]
-        Command::Selftest => selftest::selftest(arguments.log_level, streams),
+        "selftest" => selftest::selftest(level, streams),
         #[cfg(not(feature = "selftest"))]
-        Command::Selftest => {
+        "selftest" => {
             writeln!(streams.err, "{SELFTEST_ELSEWHERE}")?;
             Ok(Exit::Failed)
         }
-        Command::Send(options) => send::send(&options, streams),
-        Command::Status(options) => status::status(&config, options, streams),
-        Command::ListenerCert(options) => listener_cert::listener_cert(&config, &options, streams),
-        Command::User(options) => user::user(&config, &options.command, streams),
+        "send" => send::send(&send::Arguments::read(given), streams),
+        "status" => status::status(&config, given, streams),
+        "listener-cert" => {
+            let arguments = listener_cert::Arguments::read(given);
+            listener_cert::listener_cert(&config, &arguments, streams)
+        }
+        "user" => user::user(&config, given, streams),
+        // clap lets nothing else pass.
+        _ => run::run(&config, run::listen(given), level, streams),
     }
 }
 

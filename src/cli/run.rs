@@ -4,38 +4,53 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use clap::Args;
 use log::LevelFilter;
 
 use crate::cli::exit::Exit;
+use crate::cli::syntax::{Argument, Given, Syntax};
 use crate::cli::{Streams, load};
 use crate::config::{Config, Rereader, Warning, default_socket, listen_address, listen_collision};
 use crate::{RunError, Shutdown};
 
-/// Arguments of `run`.
-#[derive(Args, Debug, Default)]
-pub(super) struct Arguments {
-    /// Listen on this IP address and port instead of those of bridge.toml; may be given several times
-    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
-    listen: Vec<SocketAddr>,
+/// How `run` is written.
+pub(super) const SYNTAX: Syntax = Syntax::new(
+    "run",
+    "Run broker and bridge until SIGTERM or SIGINT; the default",
+    &[Argument::option(
+        "listen",
+        "ADDR:PORT",
+        "Listen on this IP address and port instead of those of bridge.toml; may be given several \
+         times",
+    )
+    .several()
+    .checked(|text| listen_address(text).map(drop))],
+);
+
+/// Reads the addresses that are to be listened on, none unless said.
+pub(super) fn listen(given: Given<'_>) -> Vec<SocketAddr> {
+    let texts = given.texts("listen");
+    texts
+        .iter()
+        .filter_map(|text| listen_address(text).ok())
+        .collect()
 }
 
 /// Runs until a signal ends it.
 pub(super) fn run(
     path: &Path,
-    arguments: Arguments,
+    listen: Vec<SocketAddr>,
     level: Option<LevelFilter>,
     streams: &mut Streams<'_>,
 ) -> io::Result<Exit> {
-    if let Some(error) = collision(&arguments.listen) {
+    if let Some(error) = collision(&listen) {
         writeln!(streams.err, "--listen: {error}")?;
         return Ok(Exit::Usage);
     }
     let Some((mut config, warnings)) = load(path, streams)? else {
         return Ok(Exit::Configuration);
     };
-    if !arguments.listen.is_empty() {
-        config.listen_instead(arguments.listen);
+    if !listen.is_empty() {
+        config.listen_instead(listen);
     }
     crate::io::log::init(level.unwrap_or_else(level_from_environment));
     warn_of(&warnings);

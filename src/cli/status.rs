@@ -2,13 +2,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-use clap::Args;
 
 use crate::cli::Streams;
 use crate::cli::exit::Exit;
+use crate::cli::syntax::{Argument, Given, Syntax};
 use crate::config::Config;
 
 /// Longest wait for the daemon.
@@ -16,27 +15,31 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Longest answer, in bytes.
 const LONGEST: u64 = 16 << 20;
 
-/// Arguments of `status`.
-#[derive(Args, Debug)]
-pub(super) struct Arguments {
-    /// Print one JSON document, for programs
-    #[arg(long)]
-    json: bool,
-    /// Where the daemon is asked [default: as the configuration says]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-}
+/// How `status` is written.
+pub(super) const SYNTAX: Syntax = Syntax::new(
+    "status",
+    "Ask the daemon that runs for its clients, routes, endpoints and counters",
+    &[
+        Argument::flag("json", "Print one JSON document, for programs"),
+        Argument::option(
+            "socket",
+            "PATH",
+            "Where the daemon is asked [default: as the configuration says]",
+        )
+        .path(),
+    ],
+);
 
 /// Prints what the daemon tells.
 pub(super) fn status(
     config: &Path,
-    arguments: Arguments,
+    given: Given<'_>,
     streams: &mut Streams<'_>,
 ) -> io::Result<Exit> {
-    let socket = arguments
-        .socket
+    let socket = given
+        .path("socket")
         .unwrap_or_else(|| Config::status_socket(config));
-    let question: &[u8] = match arguments.json {
+    let question: &[u8] = match given.flag("json") {
         true => b"json\n",
         false => b"text\n",
     };

@@ -3,9 +3,8 @@
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
-use clap::{Args, Subcommand};
-
 use crate::cli::exit::Exit;
+use crate::cli::syntax::{Argument, Given, Syntax};
 use crate::cli::users_file::{self, UsersFile};
 use crate::cli::{Streams, print_errors};
 use crate::config::{PasswordHash, UserFiles, check_name, escape, read_text};
@@ -16,51 +15,58 @@ const SHORTEST: usize = 8;
 /// Longest password that is read: MQTT's own limit.
 const LONGEST: usize = 65_535;
 
-/// Arguments of `user`.
-#[derive(Args, Debug)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    pub(super) command: Command,
-}
+const NAME: Argument = Argument::operand("name", "NAME", "The user name").required();
 
-/// What to do with users.
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Add a user with a random password, which is printed this once
-    Add {
-        #[command(flatten)]
-        named: Named,
-        /// Let the user in by client certificate alone
-        #[arg(long, conflicts_with = "password_stdin")]
-        no_password: bool,
-    },
-    /// Give a user another password
-    Set(Named),
-    /// Remove a user
-    Remove {
-        /// The user name
-        name: String,
-    },
-    /// List all users and where they are defined
-    List,
-}
+const PASSWORD_STDIN: Argument = Argument::flag(
+    "password-stdin",
+    "Read the password from standard input instead of making a random one",
+);
+
+/// How `user` is written.
+pub(super) const SYNTAX: Syntax = Syntax {
+    commands: &[
+        Syntax::new(
+            "add",
+            "Add a user with a random password, which is printed this once",
+            &[
+                NAME,
+                PASSWORD_STDIN,
+                Argument::flag("no-password", "Let the user in by client certificate alone")
+                    .excludes("password-stdin"),
+            ],
+        ),
+        Syntax::new(
+            "set",
+            "Give a user another password",
+            &[NAME, PASSWORD_STDIN],
+        ),
+        Syntax::new("remove", "Remove a user", &[NAME]),
+        Syntax::new("list", "List all users and where they are defined", &[]),
+    ],
+    ..Syntax::new(
+        "user",
+        "Add, change, remove or list users in the users file",
+        &[],
+    )
+};
 
 /// A user and where its password comes from.
-#[derive(Args, Debug)]
-pub(super) struct Named {
-    /// The user name
+struct Named {
     name: String,
-    /// Read the password from standard input instead of making a random one
-    #[arg(long)]
     password_stdin: bool,
 }
 
+impl Named {
+    fn read(given: Given<'_>) -> Self {
+        Self {
+            name: given.text("name").unwrap_or_default(),
+            password_stdin: given.flag("password-stdin"),
+        }
+    }
+}
+
 /// Performs one `user` command.
-pub(super) fn user(
-    config: &Path,
-    command: &Command,
-    streams: &mut Streams<'_>,
-) -> io::Result<Exit> {
+pub(super) fn user(config: &Path, given: Given<'_>, streams: &mut Streams<'_>) -> io::Result<Exit> {
     let files = match UserFiles::locate(config) {
         Ok(files) => files,
         Err(errors) => {
@@ -92,11 +98,14 @@ pub(super) fn user(
         users,
         shown,
     };
+    let Some((command, given)) = given.command() else {
+        return Ok(Exit::Usage);
+    };
     match command {
-        Command::Add { named, no_password } => editor.add(named, *no_password, streams),
-        Command::Set(named) => editor.set(named, streams),
-        Command::Remove { name } => editor.remove(name, streams),
-        Command::List => editor.list(streams),
+        "add" => editor.add(&Named::read(given), given.flag("no-password"), streams),
+        "set" => editor.set(&Named::read(given), streams),
+        "remove" => editor.remove(&given.text("name").unwrap_or_default(), streams),
+        _ => editor.list(streams),
     }
 }
 

@@ -12,54 +12,117 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-
 use crate::cli::Streams;
-use crate::cli::arguments::duration;
+use crate::cli::arguments::{duration, number};
 use crate::cli::exit::Exit;
+use crate::cli::syntax::{Argument, Given, Syntax};
 use exchange::Exchange;
 
-/// Arguments of `send`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
+/// How `send` is written.
+pub(super) const SYNTAX: Syntax = Syntax {
+    after_help: "\
 Prints the reply's payload. Exits with 0 if the request succeeded, 1 if the reply is a failure,
-69 if the broker can't be reached or refuses, 124 if no reply came in time.")]
+69 if the broker can't be reached or refuses, 124 if no reply came in time.",
+    ..Syntax::new(
+        "send",
+        "Publish a message as an MQTT 5 client and print the reply",
+        ARGUMENTS,
+    )
+};
+
+const ARGUMENTS: &[Argument] = &[
+    Argument::operand(
+        "topic",
+        "TOPIC",
+        "The topic to publish to, such as nodes/me/posts/1/get",
+    )
+    .required(),
+    Argument::operand("payload", "PAYLOAD", "The payload").default(""),
+    Argument::option("host", "HOST", "The broker's host name or address").default("127.0.0.1"),
+    Argument::option(
+        "port",
+        "PORT",
+        "The broker's port [default: 1883, with TLS 8883]",
+    )
+    .checked(|text| port(text).map(drop)),
+    Argument::option("user", "USER", "User name").short('u'),
+    Argument::option(
+        "password",
+        "PASSWORD",
+        "Password; other users of this machine can see it, --password-file keeps it from them",
+    )
+    .requires("user")
+    .excludes("password-file"),
+    Argument::option(
+        "password-file",
+        "FILE",
+        "File whose first line is the password",
+    )
+    .requires("user")
+    .path(),
+    Argument::flag("tls", "Speak TLS"),
+    Argument::option(
+        "ca",
+        "FILE",
+        "PEM file of the roots to trust instead of the bundled ones; implies --tls",
+    )
+    .path(),
+    Argument::option(
+        "response-topic",
+        "TOPIC",
+        "Where the reply is to go [default: responses/send-…, with a user replies/NAME/send-…]",
+    ),
+    Argument::option("qos", "QOS", "QoS of the message: 0, 1 or 2")
+        .default("1")
+        .checked(|text| qos(text).map(drop)),
+    Argument::option("timeout", "DURATION", "Longest wait for the reply")
+        .default("15s")
+        .checked(|text| duration(text).map(drop)),
+];
+
+fn port(text: &str) -> Result<u16, String> {
+    number(text, u16::MAX)
+}
+
+fn qos(text: &str) -> Result<u16, String> {
+    number(text, 2)
+}
+
+/// Arguments of `send`.
+#[derive(Default)]
 pub(super) struct Arguments {
-    /// The topic to publish to, such as nodes/me/posts/1/get
     topic: String,
-    /// The payload
-    #[arg(default_value = "")]
     payload: String,
-    /// The broker's host name or address
-    #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// The broker's port [default: 1883, with TLS 8883]
-    #[arg(long)]
     port: Option<u16>,
-    /// User name
-    #[arg(long, short)]
     user: Option<String>,
-    /// Password; other users of this machine can see it, --password-file keeps it from them
-    #[arg(long, requires = "user", conflicts_with = "password_file")]
     password: Option<String>,
-    /// File whose first line is the password
-    #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
-    /// Speak TLS
-    #[arg(long)]
     tls: bool,
-    /// PEM file of the roots to trust instead of the bundled ones; implies --tls
-    #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Where the reply is to go [default: responses/send-…, with a user replies/NAME/send-…]
-    #[arg(long, value_name = "TOPIC")]
     response_topic: Option<String>,
-    /// QoS of the message: 0, 1 or 2
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
-    qos: u8,
-    /// Longest wait for the reply
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    qos: u16,
     timeout: Duration,
+}
+
+impl Arguments {
+    /// Reads what was given.
+    pub(super) fn read(given: Given<'_>) -> Self {
+        Self {
+            topic: given.text("topic").unwrap_or_default(),
+            payload: given.text("payload").unwrap_or_default(),
+            host: given.text("host").unwrap_or_default(),
+            port: given.parsed("port", port),
+            user: given.text("user"),
+            password: given.text("password"),
+            password_file: given.path("password-file"),
+            tls: given.flag("tls"),
+            ca: given.path("ca"),
+            response_topic: given.text("response-topic"),
+            qos: given.parsed("qos", qos).unwrap_or_default(),
+            timeout: given.parsed("timeout", duration).unwrap_or_default(),
+        }
+    }
 }
 
 /// Why there is no reply.
@@ -102,17 +165,11 @@ pub(super) async fn ask(
 ) -> Result<(String, String), String> {
     let arguments = Arguments {
         topic,
-        payload: String::new(),
         host: broker.ip().to_string(),
         port: Some(broker.port()),
-        user: None,
-        password: None,
-        password_file: None,
-        tls: false,
-        ca: None,
-        response_topic: None,
         qos: 1,
         timeout,
+        ..Arguments::default()
     };
     let exchange = Exchange::new(&arguments).map_err(|refusal| refusal.text)?;
     let reply = exchange.perform(timeout).await;
