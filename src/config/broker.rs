@@ -245,7 +245,7 @@ fn read_tls(
     }
     let tls = section.table("tls", "broker.tls", "`tls` of [broker]")?;
     let listen = read_addresses(&tls, "tls", plain);
-    let listen = tls.require("listen", listen, format!("write `tls = {example}`"));
+    let listen = tls.require("listen", listen, &format!("write `tls = {example}`"));
     if tls.is_empty_list("listen") && !is_shared {
         refuse_empty(&tls, "[\"0.0.0.0:8883\"]");
     }

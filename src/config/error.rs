@@ -70,9 +70,13 @@ pub(super) struct Report {
 impl Report {
     /// Adds an error; the same text at the same place is kept once.
     pub(super) fn error(&self, origin: &Origin, text: impl AsRef<str>) {
+        self.add_error(origin, text.as_ref());
+    }
+
+    fn add_error(&self, origin: &Origin, text: &str) {
         let error = ConfigError {
             origin: origin.clone(),
-            text: escape(text.as_ref()),
+            text: escape(text),
         };
         let mut errors = self.errors.borrow_mut();
         if !errors.contains(&error) {
@@ -90,9 +94,13 @@ impl Report {
 
     /// Adds a warning.
     pub(super) fn warning(&self, origin: &Origin, text: impl AsRef<str>) {
+        self.add_warning(origin, text.as_ref());
+    }
+
+    fn add_warning(&self, origin: &Origin, text: &str) {
         self.warnings.borrow_mut().push(Warning {
             origin: origin.clone(),
-            text: escape(text.as_ref()),
+            text: escape(text),
         });
     }
 

@@ -235,17 +235,23 @@ pub(crate) fn nearest<'k>(
     written: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
-    known
-        .into_iter()
-        .map(|name| {
-            (
-                strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()),
-                name,
-            )
-        })
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min()
-        .map(|(_, name)| name)
+    let closest = |best, name| closer(written, best, name);
+    let (_, name) = known.into_iter().fold(None, closest)?;
+    Some(name)
+}
+
+/// Returns the better of what was found so far, with its distance, and of one more name.
+fn closer<'k>(
+    written: &str,
+    best: Option<(usize, &'k str)>,
+    name: &'k str,
+) -> Option<(usize, &'k str)> {
+    let distance = strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase());
+    let near = (distance <= 1 + name.len() / 4).then_some((distance, name));
+    match (best, near) {
+        (Some(best), Some(near)) => Some(best.min(near)),
+        (best, near) => best.or(near),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Decides which keys are known and whether a value has the right type, and goes on after a
 //! mistake, so that all of them are reported. What a value means is decided by the caller.
 
-use std::fmt::Display;
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -114,13 +114,8 @@ impl<'a> Section<'a> {
         Some((value.get_ref(), self.source.origin(value.span().start)))
     }
 
-    /// Reports a value of the wrong type; `example` is TOML.
-    fn mistyped<T>(
-        &self,
-        key: &str,
-        found: (&DeValue<'_>, &Origin),
-        expected: (&str, &str),
-    ) -> Option<T> {
+    /// Reports a value of the wrong type; what is expected comes with an example in TOML.
+    fn mistyped(&self, key: &str, found: (&DeValue<'_>, &Origin), expected: (&str, &str)) {
         let shown = match found.0 {
             _ if key == "password" => "not a text".into(),
             DeValue::String(text) if is_typed(expected.0) => {
@@ -133,23 +128,21 @@ impl<'a> Section<'a> {
             found.1,
             format!("{key} is {shown}, expected {what}; write `{key} = {example}`"),
         );
-        None
     }
 
     /// Reports a required key that is not there.
-    pub(super) fn require<T>(
-        &self,
-        key: &str,
-        value: Option<T>,
-        remedy: impl Display,
-    ) -> Option<T> {
-        if value.is_none() && self.take(key).is_none() {
-            self.report.missing(
-                &self.origin,
-                format!("{} has no {key}; {remedy}", self.label),
-            );
+    pub(super) fn require<T>(&self, key: &str, value: Option<T>, remedy: &str) -> Option<T> {
+        if value.is_none() {
+            self.refuse_absence(key, remedy);
         }
         value
+    }
+
+    fn refuse_absence(&self, key: &str, remedy: &str) {
+        if !self.has(key) {
+            let text = format!("{} has no {key}; {remedy}", self.label);
+            self.report.missing(&self.origin, text);
+        }
     }
 
     /// Returns where a key stands, or where the section begins.
@@ -166,79 +159,40 @@ impl<'a> Section<'a> {
     /// Reads a text.
     pub(super) fn text(&self, key: &str) -> Option<At<String>> {
         let (value, origin) = self.take(key)?;
-        match value {
-            DeValue::String(text) => Some(At {
-                value: text.to_string(),
-                origin,
-            }),
-            other => self.mistyped(key, (other, &origin), ("a text", "\"…\"")),
-        }
+        let Some(text) = value.as_str() else {
+            self.mistyped(key, (value, &origin), ("a text", "\"…\""));
+            return None;
+        };
+        let value = text.to_owned();
+        Some(At { value, origin })
     }
 
     /// Reads `true` or `false`.
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
         let (value, origin) = self.take(key)?;
-        match value {
-            DeValue::Boolean(flag) => Some(*flag),
-            other => self.mistyped(key, (other, &origin), ("true or false", "true")),
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.mistyped(key, (value, &origin), ("true or false", "true"));
         }
+        flag
     }
 
     /// Reads a whole number within bounds.
     pub(super) fn number(&self, key: &str, bounds: RangeInclusive<usize>) -> Option<At<usize>> {
-        let (value, origin) = self.take(key)?;
-        let number = integer(value);
-        let Some(number) = number else {
-            let meant = value.as_str().and_then(|text| text.parse().ok());
-            let example = meant.unwrap_or(*bounds.start()).to_string();
-            return self.mistyped(key, (value, &origin), ("a whole number", &example));
-        };
-        if number < *bounds.start() {
-            let least = bounds.start();
-            let text = format!("{key} is `{number}`, smallest is `{least}`; raise it");
-            self.report.error(&origin, text);
-            return None;
-        }
-        if number > *bounds.end() {
-            let most = bounds.end();
-            let text = format!("{key} is `{number}`, largest is `{most}`; lower it");
-            self.report.error(&origin, text);
-            return None;
-        }
-        Some(At {
-            value: number,
-            origin,
-        })
-    }
-
-    /// Reads a duration within bounds.
-    pub(super) fn duration(
-        &self,
-        key: &str,
-        bounds: RangeInclusive<Duration>,
-    ) -> Option<At<Duration>> {
         let (found, origin) = self.take(key)?;
-        let Some(duration) = found.as_str().and_then(value::duration) else {
-            let expected = ("a duration such as `5s`", "\"5s\"");
-            return self.mistyped(key, (found, &origin), expected);
-        };
-        let limit = if duration < *bounds.start() {
-            Some(("shortest", bounds.start(), "lengthen it"))
-        } else if duration > *bounds.end() {
-            Some(("longest", bounds.end(), "shorten it"))
-        } else {
-            None
-        };
-        if let Some((word, limit, remedy)) = limit {
-            let (shown, limit) = (show(found), value::show_duration(*limit));
-            let text = format!("{key} is {shown}, {word} is `{limit}`; {remedy}");
-            self.report.error(&origin, text);
+        let Some(value) = integer(found) else {
+            let meant = found.as_str().and_then(|text| text.parse().ok());
+            let example = meant.unwrap_or(*bounds.start()).to_string();
+            self.mistyped(key, (found, &origin), ("a whole number", &example));
             return None;
-        }
-        Some(At {
-            value: duration,
-            origin,
-        })
+        };
+        let shown = format!("`{value}`");
+        self.bounded(
+            key,
+            At { value, origin },
+            &bounds,
+            (shown, |limit| limit.to_string()),
+        )
     }
 
     /// Reads a size in bytes within bounds: a number, or a text with a unit.
@@ -248,44 +202,93 @@ impl<'a> Section<'a> {
             DeValue::String(text) => value::size(text),
             other => integer(other),
         };
-        let Some(size) = size else {
+        let Some(value) = size else {
             let expected = ("a size such as `64KiB`", "\"64KiB\"");
-            return self.mistyped(key, (found, &origin), expected);
-        };
-        let limit = if size < *bounds.start() {
-            Some(("smallest", bounds.start(), "raise it"))
-        } else if size > *bounds.end() {
-            Some(("largest", bounds.end(), "lower it"))
-        } else {
-            None
-        };
-        if let Some((word, limit, remedy)) = limit {
-            let (shown, limit) = (show(found), value::show_size(*limit));
-            let text = format!("{key} is {shown}, {word} is `{limit}`; {remedy}");
-            self.report.error(&origin, text);
+            self.mistyped(key, (found, &origin), expected);
             return None;
-        }
-        Some(At {
-            value: size,
-            origin,
-        })
+        };
+        self.bounded(
+            key,
+            At { value, origin },
+            &bounds,
+            (show(found), value::show_size),
+        )
+    }
+
+    /// Passes a number on that is within its bounds; `shown` is what was written, and how a bound
+    /// would be.
+    fn bounded(
+        &self,
+        key: &str,
+        found: At<usize>,
+        bounds: &RangeInclusive<usize>,
+        shown: (String, fn(usize) -> String),
+    ) -> Option<At<usize>> {
+        let (word, limit, remedy) = if found.value < *bounds.start() {
+            ("smallest", bounds.start(), "raise it")
+        } else if found.value > *bounds.end() {
+            ("largest", bounds.end(), "lower it")
+        } else {
+            return Some(found);
+        };
+        let (shown, show) = shown;
+        self.refuse_beyond(key, &found.origin, &shown, (word, &show(*limit), remedy));
+        None
+    }
+
+    fn refuse_beyond(&self, key: &str, origin: &Origin, shown: &str, limit: (&str, &str, &str)) {
+        let (word, limit, remedy) = limit;
+        let text = format!("{key} is {shown}, {word} is `{limit}`; {remedy}");
+        self.report.error(origin, text);
+    }
+
+    /// Reads a duration within bounds.
+    pub(super) fn duration(
+        &self,
+        key: &str,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<At<Duration>> {
+        let (found, origin) = self.take(key)?;
+        let Some(value) = found.as_str().and_then(value::duration) else {
+            let expected = ("a duration such as `5s`", "\"5s\"");
+            self.mistyped(key, (found, &origin), expected);
+            return None;
+        };
+        let (word, limit, remedy) = if value < *bounds.start() {
+            ("shortest", bounds.start(), "lengthen it")
+        } else if value > *bounds.end() {
+            ("longest", bounds.end(), "shorten it")
+        } else {
+            return Some(At { value, origin });
+        };
+        let limit = value::show_duration(*limit);
+        self.refuse_beyond(key, &origin, &show(found), (word, &limit, remedy));
+        None
     }
 
     /// Reads one of some words.
     pub(super) fn choice<T: Clone>(&self, key: &str, choices: &[(&str, T)]) -> Option<At<T>> {
+        let name = |index| choices.get(index).map(|(name, _): &(&str, T)| *name);
+        let chosen = self.choose(key, &name)?;
+        let (_, value) = choices.get(chosen.value)?;
+        Some(At {
+            value: value.clone(),
+            origin: chosen.origin,
+        })
+    }
+
+    /// Reads one of some words, which `name` counts up, as its index.
+    fn choose<'n>(&self, key: &str, name: &dyn Fn(usize) -> Option<&'n str>) -> Option<At<usize>> {
         let (found, origin) = self.take(key)?;
         let text = found.as_str();
-        if let Some((_, value)) = choices.iter().find(|(name, _)| Some(*name) == text) {
-            return Some(At {
-                value: value.clone(),
-                origin,
-            });
+        let names: Vec<&str> = (0..).map_while(name).collect();
+        if let Some(value) = names.iter().position(|name| Some(*name) == text) {
+            return Some(At { value, origin });
         }
-        let names = || choices.iter().map(|(name, _)| *name);
-        let all = names().collect::<Vec<_>>().join("`, `");
-        let near = text.and_then(|text| keys::nearest(text, names()));
-        let first = names().next().unwrap_or_default();
+        let near = text.and_then(|text| keys::nearest(text, names.iter().copied()));
+        let first = names.first().copied().unwrap_or_default();
         let (shown, example) = (show_typed(found), near.unwrap_or(first));
+        let all = names.join("`, `");
         let text =
             format!("{key} is {shown}, expected one of `{all}`; write `{key} = \"{example}\"`");
         self.report.error(&origin, text);
@@ -296,7 +299,8 @@ impl<'a> Section<'a> {
     pub(super) fn texts(&self, key: &str, example: &str) -> Option<Vec<At<String>>> {
         let (found, origin) = self.take(key)?;
         let Some(list) = found.as_array() else {
-            return self.mistyped(key, (found, &origin), ("a list of texts", example));
+            self.mistyped(key, (found, &origin), ("a list of texts", example));
+            return None;
         };
         let mut texts = Vec::with_capacity(list.len());
         for item in list.iter() {
@@ -307,8 +311,7 @@ impl<'a> Section<'a> {
                     origin,
                 }),
                 other => {
-                    let entry = (other, &origin);
-                    self.mistyped::<()>(key, entry, ("a list of texts", example));
+                    self.mistyped(key, (other, &origin), ("a list of texts", example));
                 }
             }
         }
@@ -319,14 +322,13 @@ impl<'a> Section<'a> {
     pub(super) fn text_table(&self, key: &str, example: &str) -> Option<Vec<(String, At<String>)>> {
         let (found, origin) = self.take(key)?;
         let Some(table) = found.as_table() else {
-            return self.mistyped(key, (found, &origin), ("a table of texts", example));
+            self.mistyped(key, (found, &origin), ("a table of texts", example));
+            return None;
         };
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
-        let mut texts = Vec::with_capacity(entries.len());
-        for (name, item) in entries {
+        let mut texts = Vec::with_capacity(table.len());
+        for (name, item) in in_file_order(table) {
             let origin = self.source.origin(item.span().start);
-            let name = name.get_ref().to_string();
+            let name = name.to_owned();
             match item.get_ref() {
                 DeValue::String(text) => {
                     let value = text.to_string();
@@ -334,7 +336,7 @@ impl<'a> Section<'a> {
                 }
                 other => {
                     let label = format!("{key}.{}", escape(&name));
-                    self.mistyped::<()>(&label, (other, &origin), ("a text", "\"…\""));
+                    self.mistyped(&label, (other, &origin), ("a text", "\"…\""));
                 }
             }
         }
@@ -373,22 +375,20 @@ impl<'a> Section<'a> {
             self.report.error(&origin, text);
             return Vec::new();
         };
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
-        let open = |(name, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
-            let name: &std::borrow::Cow<'_, str> = name.get_ref();
-            if !value.get_ref().is_table() {
+        let mut sections = Vec::with_capacity(table.len());
+        for (name, value) in in_file_order(table) {
+            let key = escape(name);
+            if value.get_ref().is_table() {
+                let section = self.open(kind, format!("[{kind}.{key}]"), value);
+                sections.extend(section.map(|section| (name.to_owned(), section)));
+            } else {
                 let origin = self.source.origin(value.span().start);
-                let key = escape(name);
                 let text =
                     format!("`{key}` stands in [{kind}] itself; write [{kind}.<name>] above it");
                 self.report.error(&origin, text);
-                return None;
             }
-            let label = format!("[{kind}.{}]", escape(name));
-            Some((name.to_string(), self.open(kind, label, value)?))
-        };
-        entries.into_iter().filter_map(open).collect()
+        }
+        sections
     }
 
     /// Opens each `[[kind]]` in file order.
@@ -405,6 +405,14 @@ impl<'a> Section<'a> {
             .filter_map(|value| self.open(kind, format!("[[{kind}]]"), value))
             .collect()
     }
+}
+
+/// Returns the entries of a table as they were written; itself it sorts them by name.
+fn in_file_order<'a>(table: &'a DeTable<'a>) -> Vec<(&'a str, &'a Spanned<DeValue<'a>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let named = |(name, value): (&'a Spanned<Cow<'a, str>>, _)| (&**name.get_ref(), value);
+    entries.into_iter().map(named).collect()
 }
 
 fn integer(value: &DeValue<'_>) -> Option<usize> {

@@ -51,7 +51,7 @@ pub(super) fn read(opened: &Opened<'_>, others: &[SocketAddr]) -> Option<WebSock
     let section = &opened.section;
     let listen = read_addresses(section, "websocket", others);
     let remedy = format!("write `websocket = {EXAMPLE}`");
-    let listen = section.require("listen", listen, remedy);
+    let listen = section.require("listen", listen, &remedy);
     if section.is_empty_list("listen") {
         refuse_empty(section, "[\"127.0.0.1:8080\"]");
     }
