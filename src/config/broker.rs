@@ -42,7 +42,7 @@ pub(super) fn read_gateway(
                 "name is {}, expected one topic level without `/`, `+` and `#`; write a plain word",
                 quote(&name.value)
             );
-            section.report.error(&name.origin, text);
+            section.report.error(name.origin, text);
         }
         Some(name.value)
     });
@@ -85,7 +85,7 @@ fn read_status_socket(section: &Section<'_>, directory: &Path) -> Option<PathBuf
              write a shorter path",
             quote(&written.value)
         );
-        section.report.error(&written.origin, text);
+        section.report.error(written.origin, text);
     }
     Some(path)
 }
@@ -172,7 +172,7 @@ fn read_anonymous(section: Option<&Section<'_>>) -> Anonymous {
     };
     if anonymous.value == Anonymous::Anywhere {
         section.report.warning(
-            &anonymous.origin,
+            anonymous.origin,
             "anonymous is `anywhere`: whoever reaches a listener may publish and have requests \
              made with your secrets; add users and write \"loopback\" or \"no\"",
         );
@@ -202,7 +202,7 @@ fn read_listeners(section: Option<&Section<'_>>) -> Vec<SocketAddr> {
 pub(super) fn refuse_empty(section: &Section<'_>, example: &str) {
     let origin = section.origin_of("listen");
     let text = format!("listen is empty; write `listen = {example}`");
-    section.report.error(&origin, text);
+    section.report.error(origin, text);
 }
 
 /// Reads a list of addresses that get into the way neither of each other nor of `others`.
@@ -216,11 +216,11 @@ pub(super) fn read_addresses(
         match value::listen_address(&text.value) {
             Err(error) => section
                 .report
-                .error(&text.origin, format!("{label} {error}")),
+                .error(text.origin, format!("{label} {error}")),
             Ok(address) => {
                 if let Some(error) = value::listen_collision(address, &all) {
                     let error = format!("{label} {error}");
-                    section.report.error(&text.origin, error);
+                    section.report.error(text.origin, error);
                 }
                 all.push(address);
             }
@@ -240,7 +240,7 @@ fn read_tls(
                    key = \"listener.key\" }";
     if section.has("tls") && !section.is_table("tls") {
         let text = format!("tls is not a table; write `tls = {example}`");
-        section.report.error(&section.origin_of("tls"), text);
+        section.report.error(section.origin_of("tls"), text);
         return None;
     }
     let tls = section.table("tls", "broker.tls", "`tls` of [broker]")?;
@@ -268,8 +268,8 @@ pub(super) fn warn_of_locked_doors(top: &Section<'_>, broker: &Broker, users: us
         return;
     }
     let section = top.table("broker", "broker", "[broker]");
-    let origin = section.map_or(top.origin.clone(), |section| section.origin_of("anonymous"));
+    let origin = section.map_or(top.origin, |section| section.origin_of("anonymous"));
     let text = "nobody can connect: anonymous is `no` and there are no users; \
                 run `mqtt-https-bridge user add <name>`";
-    top.report.warning(&origin, text);
+    top.report.warning(origin, text);
 }

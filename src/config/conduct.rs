@@ -82,7 +82,7 @@ impl Written {
 fn open_retry<'a>(section: &Section<'a>) -> Option<Section<'a>> {
     if section.has("retry") && !section.is_table("retry") {
         let text = "retry is not a table; write `retry = { attempts = 3 }`";
-        section.report.error(&section.origin_of("retry"), text);
+        section.report.error(section.origin_of("retry"), text);
         return None;
     }
     let label = format!("`retry` of {}", section.label);
@@ -98,7 +98,7 @@ fn read_rate(section: &Section<'_>, key: &str) -> Option<Rate> {
             "{key} is {shown}, expected a rate such as `10/s`, `60/m` or `1000/h`; write \
              `{key} = \"10/s\"`"
         );
-        section.report.error(&written.origin, text);
+        section.report.error(written.origin, text);
     }
     rate
 }
@@ -127,7 +127,7 @@ fn read_key(section: &Section<'_>) -> Option<Option<String>> {
             "idempotency_key is {shown}, expected the name of a header or `off`; write \
              `idempotency_key = \"Idempotency-Key\"`"
         );
-        section.report.error(&written.origin, text);
+        section.report.error(written.origin, text);
         return None;
     }
     Some(Some(written.value.to_ascii_lowercase()))

@@ -43,9 +43,9 @@ fn refuse_unreachable(routes: &[Candidate], report: &Report) {
              move it before that one or remove it",
             quote(&never.name),
             quote(&taken_by.name),
-            taken_by.topic_origin
+            report.origin(taken_by.topic_origin)
         );
-        report.error(&never.topic_origin, text);
+        report.error(never.topic_origin, text);
     }
 }
 
@@ -63,9 +63,9 @@ fn refuse_loops(routes: &[Candidate], report: &Report) {
                  keep requests and replies in separate trees, such as `nodes/…` and `replies/…`",
                 quote(&from.name),
                 quote(&into.name),
-                into.topic_origin
+                report.origin(into.topic_origin)
             );
-            report.error(&from.reply_origin, text);
+            report.error(from.reply_origin, text);
         }
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn refuse_forgery(replies: &[ReplyFilter], rules: &[Rule], report: &R
             quote(&rule.text.value),
             quote(forged),
         );
-        report.error(&rule.text.origin, text);
+        report.error(rule.text.origin, text);
     }
 }
 
@@ -111,6 +111,6 @@ pub(super) fn warn_of_unused(destinations: &[Destination], report: &Report) {
             "endpoint {} is used by no route; use it or remove it",
             quote(&destination.name)
         );
-        report.warning(&destination.origin, text);
+        report.warning(destination.origin, text);
     }
 }

@@ -12,7 +12,7 @@ use crate::core::reply::Oversize;
 use crate::core::route::StatusSet;
 
 use super::conduct;
-use super::error::Origin;
+use super::error::Line;
 use super::section::{At, Section};
 use super::show::quote;
 use super::trust::{self, Trusted};
@@ -59,9 +59,9 @@ impl Exchange {
     /// Returns these values, and `general`'s where nothing was said.
     pub(super) fn or(self, general: &Self) -> Self {
         Self {
-            timeout: self.timeout.or_else(|| general.timeout.clone()),
-            deadline: self.deadline.or_else(|| general.deadline.clone()),
-            max_response: self.max_response.or_else(|| general.max_response.clone()),
+            timeout: self.timeout.or(general.timeout),
+            deadline: self.deadline.or(general.deadline),
+            max_response: self.max_response.or(general.max_response),
             success: self.success.or_else(|| general.success.clone()),
         }
     }
@@ -108,7 +108,7 @@ impl Reach {
             ip: self.ip.or(general.ip),
             concurrency: self.concurrency.or(general.concurrency),
             queue: self.queue.or(general.queue),
-            share: self.share.or_else(|| general.share.clone()),
+            share: self.share.or(general.share),
             redirects: self.redirects.or(general.redirects),
             conduct: self.conduct.or(&general.conduct),
         }
@@ -182,8 +182,8 @@ pub(super) type Named = (String, At<String>);
 /// An endpoint with what its routes need of it.
 pub(super) struct Destination {
     pub(super) name: String,
-    pub(super) origin: Origin,
-    pub(super) url_origin: Origin,
+    pub(super) origin: Line,
+    pub(super) url_origin: Line,
     /// `None` after a mistake that was reported.
     pub(super) url: Option<Url>,
     pub(super) endpoint: Arc<Endpoint>,
@@ -215,7 +215,7 @@ fn read_one(
     let url = written.and_then(|url| match Url::parse(&url.value) {
         Ok(url) => Some(url),
         Err(error) => {
-            section.report.error(&url_origin, error);
+            section.report.error(url_origin, error);
             None
         }
     });
@@ -247,7 +247,7 @@ fn read_one(
     };
     Destination {
         name,
-        origin: section.origin.clone(),
+        origin: section.origin,
         url_origin,
         url,
         endpoint: Arc::new(endpoint),
@@ -267,7 +267,7 @@ fn read_share(section: &Section<'_>, share: Option<At<usize>>, queue: usize) -> 
             "share is `{}`, the whole queue is `{queue}`; lower it",
             share.value
         );
-        section.report.error(&share.origin, text);
+        section.report.error(share.origin, text);
     }
     share.value
 }
@@ -279,7 +279,7 @@ fn read_address(section: &Section<'_>, ip: IpVersions) -> Option<IpAddr> {
         let text = format!(
             "address is {shown}, expected an IP address without port; the port belongs into url"
         );
-        section.report.error(&written.origin, text);
+        section.report.error(written.origin, text);
         return None;
     };
     let fits = match ip {
@@ -289,7 +289,7 @@ fn read_address(section: &Section<'_>, ip: IpVersions) -> Option<IpAddr> {
     };
     if !fits {
         let text = format!("address is `{address}`, which `ip` rules out; remove one of the two");
-        section.report.error(&written.origin, text);
+        section.report.error(written.origin, text);
     }
     Some(address)
 }
@@ -299,7 +299,7 @@ fn read_success(section: &Section<'_>) -> Option<StatusSet> {
     let origin = section.origin_of("success");
     if texts.is_empty() {
         let text = "success is empty, so nothing could succeed; write `success = [\"2xx\"]`";
-        section.report.error(&origin, text);
+        section.report.error(origin, text);
         return None;
     }
     match StatusSet::parse(texts.iter().map(|text| text.value.as_str())) {
@@ -307,7 +307,7 @@ fn read_success(section: &Section<'_>) -> Option<StatusSet> {
         Err(error) => {
             section
                 .report
-                .error(&origin, format!("success: {}", error.0));
+                .error(origin, format!("success: {}", error.0));
             None
         }
     }
@@ -336,7 +336,7 @@ pub(super) fn read_headers(section: &Section<'_>) -> Vec<Named> {
             headers.push((lower, value));
             continue;
         };
-        section.report.error(&value.origin, fault);
+        section.report.error(value.origin, fault);
     }
     headers
 }
@@ -351,7 +351,7 @@ pub(super) fn read_query(section: &Section<'_>) -> Vec<Named> {
                 "query parameter {} has no fixed name; write one",
                 quote(name)
             );
-            section.report.error(&value.origin, text);
+            section.report.error(value.origin, text);
         }
     }
     query

@@ -26,6 +26,18 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A line of a file that is read: an [`Origin`] before there is something to say of it.
+///
+/// Each value comes with one, so that it is numbers alone: copying costs nothing, nor does
+/// forgetting it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// Which of the files that the report knows.
+    pub(super) file: usize,
+    /// Counted from 1; 0 stands for the file as a whole.
+    pub(super) number: usize,
+}
+
 /// A mistake that keeps the configuration from being used: `<file>:<line>: <what>; <remedy>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -62,21 +74,41 @@ impl fmt::Display for Warning {
 /// on one line.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    files: RefCell<Vec<Arc<str>>>,
     errors: RefCell<Vec<ConfigError>>,
     warnings: RefCell<Vec<Warning>>,
     incomplete: Cell<bool>,
 }
 
 impl Report {
+    /// Takes note of a file that is read, and returns it as a whole.
+    pub(super) fn open(&self, file: &str) -> Line {
+        let mut files = self.files.borrow_mut();
+        files.push(file.into());
+        Line {
+            file: files.len() - 1,
+            number: 0,
+        }
+    }
+
+    /// Returns what a person calls a line of a file that was opened here.
+    pub(super) fn origin(&self, line: Line) -> Origin {
+        let file = self.files.borrow().get(line.file).cloned();
+        Origin {
+            file: file.unwrap_or_default(),
+            line: line.number,
+        }
+    }
+
     /// Adds an error; the same text at the same place is kept once.
-    pub(super) fn error(&self, origin: &Origin, text: impl AsRef<str>) {
+    pub(super) fn error(&self, origin: Line, text: impl AsRef<str>) {
         self.add_error(origin, text.as_ref());
     }
 
-    fn add_error(&self, origin: &Origin, text: &str) {
+    fn add_error(&self, origin: Line, text: &str) {
         let error = ConfigError {
-            origin: origin.clone(),
-            text: escape(text),
+            origin: self.origin(origin),
+            text: escape(text).to_string(),
         };
         let mut errors = self.errors.borrow_mut();
         if !errors.contains(&error) {
@@ -86,21 +118,21 @@ impl Report {
 
     /// Adds an error about something that is not there. Left out when a file could not be read
     /// to its end: what is missing may be in the part that was not understood.
-    pub(super) fn missing(&self, origin: &Origin, text: impl AsRef<str>) {
+    pub(super) fn missing(&self, origin: Line, text: impl AsRef<str>) {
         if !self.incomplete.get() {
             self.error(origin, text);
         }
     }
 
     /// Adds a warning.
-    pub(super) fn warning(&self, origin: &Origin, text: impl AsRef<str>) {
+    pub(super) fn warning(&self, origin: Line, text: impl AsRef<str>) {
         self.add_warning(origin, text.as_ref());
     }
 
-    fn add_warning(&self, origin: &Origin, text: &str) {
+    fn add_warning(&self, origin: Line, text: &str) {
         self.warnings.borrow_mut().push(Warning {
-            origin: origin.clone(),
-            text: escape(text),
+            origin: self.origin(origin),
+            text: escape(text).to_string(),
         });
     }
 
@@ -131,20 +163,15 @@ fn rank(origin: &Origin, first: &str) -> (bool, usize) {
 mod tests {
     use super::*;
 
-    fn at(file: &str, line: usize) -> Origin {
-        Origin {
-            file: file.into(),
-            line,
-        }
-    }
-
     #[test]
     fn errors_come_in_file_order_and_once() {
         let report = Report::default();
-        report.error(&at("users.toml", 1), "u");
-        report.error(&at("bridge.toml", 9), "b");
-        report.error(&at("bridge.toml", 2), "a");
-        report.error(&at("bridge.toml", 9), "b");
+        let (users, bridge) = (report.open("users.toml"), report.open("bridge.toml"));
+        let at = |file: Line, number| Line { number, ..file };
+        report.error(at(users, 1), "u");
+        report.error(at(bridge, 9), "b");
+        report.error(at(bridge, 2), "a");
+        report.error(at(bridge, 9), "b");
         let errors = report.finish("bridge.toml").unwrap_err();
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -157,12 +184,14 @@ mod tests {
     fn what_is_missing_is_not_claimed_of_a_file_half_understood() {
         let report = Report::default();
         report.set_incomplete();
-        report.missing(&at("bridge.toml", 1), "url is missing");
+        report.missing(report.open("bridge.toml"), "url is missing");
         assert_eq!(report.finish("bridge.toml"), Ok(Vec::new()));
     }
 
     #[test]
     fn a_file_as_a_whole_has_no_line() {
-        assert_eq!(at("bridge.toml", 0).to_string(), "bridge.toml");
+        let report = Report::default();
+        let file = report.open("bridge.toml");
+        assert_eq!(report.origin(file).to_string(), "bridge.toml");
     }
 }

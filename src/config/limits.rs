@@ -79,7 +79,7 @@ fn refuse_beyond_memory(section: Option<&Section<'_>>, limits: &Limits) {
                 "{key} takes up to `{bytes}`, more than all memory for messages, `{memory}`; raise \
                  memory or lower it"
             );
-            section.report.error(&section.origin_of(key), text);
+            section.report.error(section.origin_of(key), text);
         }
     }
 }
@@ -114,7 +114,7 @@ fn open_bounds<'a>(
     if section.has(key) && !section.is_table(key) {
         let example = format!("{key} = {{ messages = 100, bytes = \"64KiB\" }}");
         let text = format!("{key} is not a table; write `{example}`");
-        section.report.error(&section.origin_of(key), text);
+        section.report.error(section.origin_of(key), text);
         return None;
     }
     section.table(key, kind, &format!("`{key}` of [broker]"))

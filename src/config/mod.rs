@@ -328,7 +328,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
     broker::warn_of_locked_doors(top, &broker, users.users.len());
     if candidates.is_empty() {
         let text = "there is no [[route]], so no message becomes a request; add one";
-        report.warning(&top.origin, text);
+        report.warning(top.origin, text);
     }
     let routes = candidates
         .into_iter()
@@ -372,22 +372,19 @@ fn directory_of(path: &Path) -> PathBuf {
 }
 
 fn read_main(path: &Path, report: &Report) -> Option<String> {
-    let origin = Origin {
-        file: path.display().to_string().into(),
-        line: 0,
-    };
+    let origin = report.open(&path.display().to_string());
     match users::read_text(path) {
         Ok(Some(text)) => Some(text),
         Ok(None) => {
             report.error(
-                &origin,
+                origin,
                 "there is no such file; create it or name another with --config",
             );
             None
         }
         Err(cause) => {
             report.error(
-                &origin,
+                origin,
                 format!("can not be read: {cause}; correct the file or name another with --config"),
             );
             None

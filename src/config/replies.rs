@@ -42,7 +42,7 @@ impl Reader<'_> {
                 "reply {} begins with `$`, as only the broker's own topics do; remove the `$`",
                 quote(&written.value)
             );
-            self.error(&written.origin, text);
+            self.error(written.origin, text);
             return None;
         }
         let topic = self.template("reply", &written, Place::Topic, true)?;
@@ -80,7 +80,7 @@ impl Reader<'_> {
                  `reply_packet` {packet}, and {LEAST_PAYLOAD} are needed for the payload; \
                  shorten the topic or raise `reply_packet`"
             );
-            self.error(&reply.origin, text);
+            self.error(reply.origin, text);
         }
     }
 
@@ -124,7 +124,7 @@ impl Reader<'_> {
         let mut valid = true;
         for (_, pointer) in &pointers {
             if let Err(error) = select::check(&pointer.value) {
-                self.error(&pointer.origin, format!("select: {}", with_remedy(error)));
+                self.error(pointer.origin, format!("select: {}", with_remedy(error)));
                 valid = false;
             }
         }

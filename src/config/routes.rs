@@ -16,7 +16,7 @@ use crate::core::template::{Place, Scope, Template};
 use crate::core::topic::TopicFilter;
 
 use super::endpoints::{self, Defaults, Destination, Exchange, Named};
-use super::error::Origin;
+use super::error::Line;
 use super::placeholders::fixed_part;
 use super::secrets::Secrets;
 use super::section::{At, Section};
@@ -31,10 +31,10 @@ const MAX_RESPONSE: usize = 64 << 10;
 pub(super) struct Candidate {
     pub(super) name: String,
     pub(super) topic: RouteTopic,
-    pub(super) topic_origin: Origin,
+    pub(super) topic_origin: Line,
     /// Where its replies go; `None` after a mistake in what says so.
     pub(super) replies: Option<TopicFilter>,
-    pub(super) reply_origin: Origin,
+    pub(super) reply_origin: Line,
     /// `None` after any mistake.
     pub(super) route: Option<Route>,
 }
@@ -79,13 +79,13 @@ pub(super) fn read_routes(top: &Section<'_>, parts: &Parts<'_>) -> Vec<Candidate
                 let text = format!(
                     "route name {} is already used at {}; choose another name",
                     quote(&name.value),
-                    first.origin
+                    top.report.origin(first.origin)
                 );
-                top.report.error(&name.origin, text);
+                top.report.error(name.origin, text);
             }
             if name.value.is_empty() {
                 top.report.error(
-                    &name.origin,
+                    name.origin,
                     "the route's name is empty; write one or leave it out",
                 );
             }
@@ -111,7 +111,7 @@ fn read_one(
         .and_then(|topic| match RouteTopic::parse(&topic.value) {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                section.report.error(&topic.origin, with_remedy(error.0));
+                section.report.error(topic.origin, with_remedy(error.0));
                 None
             }
         });
@@ -217,7 +217,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Reports a mistake of this route.
-    pub(super) fn error(&self, origin: &Origin, text: impl AsRef<str>) {
+    pub(super) fn error(&self, origin: Line, text: impl AsRef<str>) {
         self.section.report.error(origin, text);
     }
 
@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
             };
             let (label, name) = (&self.label, quote(&written.value));
             let text = format!("{label} uses endpoint {name}, which is not defined; {remedy}");
-            section.report.missing(&written.origin, text);
+            section.report.missing(written.origin, text);
             return None;
         };
         destination.used.set(true);
@@ -254,8 +254,8 @@ impl<'a> Reader<'a> {
     }
 
     fn limits(&self, exchange: &Exchange) -> Limits {
-        let deadline = exchange.deadline.as_ref().map_or(DEADLINE, |at| at.value);
-        if let Some(timeout) = &exchange.timeout
+        let deadline = exchange.deadline.map_or(DEADLINE, |at| at.value);
+        if let Some(timeout) = exchange.timeout
             && timeout.value > deadline
         {
             let (timeout_, deadline) = (show_duration(timeout.value), show_duration(deadline));
@@ -263,19 +263,15 @@ impl<'a> Reader<'a> {
                 "timeout is `{timeout_}`, longer than the deadline of `{deadline}`; \
                  shorten it or lengthen `deadline`"
             );
-            self.error(&timeout.origin, text);
+            self.error(timeout.origin, text);
         }
         Limits {
             timeout: exchange
                 .timeout
-                .as_ref()
                 .map_or(TIMEOUT, |at| at.value)
                 .min(deadline),
             deadline,
-            max_response: exchange
-                .max_response
-                .as_ref()
-                .map_or(MAX_RESPONSE, |at| at.value),
+            max_response: exchange.max_response.map_or(MAX_RESPONSE, |at| at.value),
         }
     }
 
@@ -301,12 +297,12 @@ impl<'a> Reader<'a> {
                     let text = format!(
                         "a {method} request has no body; remove it or write `method = \"POST\"`"
                     );
-                    self.error(&body.origin, text);
+                    self.error(body.origin, text);
                 }
                 if method == Method::Head && self.section.has("select") {
                     let text = "the response to a HEAD request has no body to select from; \
                                 remove `select` or write `method = \"GET\"`";
-                    self.error(&self.section.origin_of("select"), text);
+                    self.error(self.section.origin_of("select"), text);
                 }
                 (method, None)
             }
@@ -314,7 +310,7 @@ impl<'a> Reader<'a> {
             Method::Post | Method::Put | Method::Patch => {
                 let payload = || At {
                     value: "{payload}".into(),
-                    origin: self.section.origin.clone(),
+                    origin: self.section.origin,
                 };
                 (method, Some(body.unwrap_or_else(payload)))
             }
@@ -327,7 +323,7 @@ impl<'a> Reader<'a> {
         let host = destination.zip(url).and_then(|(destination, url)| {
             let host = At {
                 value: url.host.clone(),
-                origin: destination.url_origin.clone(),
+                origin: destination.url_origin,
             };
             self.endpoint_template(destination, "url", &host, Place::Host)
         });
@@ -394,7 +390,7 @@ impl<'a> Reader<'a> {
                 None
             };
             if let Some(fault) = fault {
-                self.error(&origin, format!("path {} {fault}", quote(path)));
+                self.error(origin, format!("path {} {fault}", quote(path)));
                 return None;
             }
         }
@@ -422,7 +418,7 @@ impl<'a> Reader<'a> {
         match self.parse(&text.value, place, reply) {
             Ok(template) => Some(template),
             Err(error) => {
-                self.error(&text.origin, format!("{what} of {}: {error}", self.label));
+                self.error(text.origin, format!("{what} of {}: {error}", self.label));
                 None
             }
         }
@@ -446,7 +442,7 @@ impl<'a> Reader<'a> {
                         quote(&from.name),
                         self.label
                     );
-                    self.error(&text.origin, text_);
+                    self.error(text.origin, text_);
                 }
                 None
             }
@@ -478,7 +474,7 @@ impl<'a> Reader<'a> {
                  write out the host or leave the secret out",
                 self.label
             );
-            self.error(&self.section.origin, text);
+            self.error(self.section.origin, text);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::secret::Secret;
 
-use super::error::Origin;
+use super::error::Line;
 use super::section::{At, Section};
 use super::show::quote;
 use super::stamp::Stamp;
@@ -29,7 +29,7 @@ pub(super) struct Secrets {
 }
 
 struct Entry {
-    origin: Origin,
+    origin: Line,
     /// `None` after a mistake that was reported already.
     value: Option<Secret>,
     used: Cell<bool>,
@@ -73,7 +73,7 @@ impl Secrets {
             if !entry.used.get() {
                 let name = quote(name);
                 top.report.warning(
-                    &entry.origin,
+                    entry.origin,
                     format!(
                         "secret {name} is used nowhere; use it as {{secret.<name>}} or remove it"
                     ),
@@ -91,7 +91,7 @@ fn read_one(
     let (file, variable) = (section.text("file"), section.text("env"));
     if section.has("file") && section.has("env") {
         let text = format!("{} has both file and env; keep one of them", section.label);
-        section.report.error(&section.origin, text);
+        section.report.error(section.origin, text);
         return None;
     }
     if !section.has("file") && !section.has("env") {
@@ -99,7 +99,7 @@ fn read_one(
             "{} has neither file nor env; add one of them",
             section.label
         );
-        section.report.missing(&section.origin, text);
+        section.report.missing(section.origin, text);
         return None;
     }
     let (value, origin) = match (file, variable) {
@@ -120,7 +120,7 @@ fn read_one(
             "{}: the value {fault}; store the bare secret on one line",
             section.label
         );
-        section.report.error(&origin, text);
+        section.report.error(origin, text);
         return None;
     }
     Some(Secret::new(value))
@@ -132,7 +132,7 @@ fn read_file(section: &Section<'_>, directory: &Path, file: &At<String>) -> Opti
     let refuse = |what: String| {
         section
             .report
-            .error(&file.origin, format!("{label}: {what}"));
+            .error(file.origin, format!("{label}: {what}"));
         None
     };
     let opened = std::fs::File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
@@ -160,7 +160,7 @@ fn read_file(section: &Section<'_>, directory: &Path, file: &At<String>) -> Opti
         }
         Ok(_) => {}
     }
-    warn_if_exposed(section, &file.origin, &shown, &metadata);
+    warn_if_exposed(section, file, &metadata);
     let bare = value.strip_suffix('\n').unwrap_or(&value);
     Some(bare.strip_suffix('\r').unwrap_or(bare).to_owned())
 }
@@ -169,22 +169,21 @@ fn read_file(section: &Section<'_>, directory: &Path, file: &At<String>) -> Opti
 #[cfg(unix)]
 pub(super) fn warn_if_exposed(
     section: &Section<'_>,
-    origin: &Origin,
-    shown: &str,
+    file: &At<String>,
     metadata: &std::fs::Metadata,
 ) {
     use std::os::unix::fs::PermissionsExt;
     if metadata.permissions().mode() & 0o004 != 0 {
-        let label = &section.label;
+        let (label, shown) = (&section.label, quote(&file.value));
         let text =
             format!("{label}: everyone on this machine can read {shown}; run `chmod o= <file>`");
-        section.report.warning(origin, text);
+        section.report.warning(file.origin, text);
     }
 }
 
 /// Warns of nothing: other systems have no such modes.
 #[cfg(not(unix))]
-pub(super) fn warn_if_exposed(_: &Section<'_>, _: &Origin, _: &str, _: &std::fs::Metadata) {}
+pub(super) fn warn_if_exposed(_: &Section<'_>, _: &At<String>, _: &std::fs::Metadata) {}
 
 fn read_variable(
     section: &Section<'_>,
@@ -195,7 +194,7 @@ fn read_variable(
     if value.is_none() {
         let (label, shown) = (&section.label, quote(&variable.value));
         section.report.error(
-            &variable.origin,
+            variable.origin,
             format!("{label}: environment variable {shown} is not set; set it for the bridge or use file"),
         );
     }

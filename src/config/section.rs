@@ -10,19 +10,19 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Origin, Report};
+use super::error::{Line, Report};
 use super::keys;
 use super::show::{escape, is_typed, quote, show, show_typed};
 use super::source::Source;
 use super::value;
 
 /// A value with the place it was written at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct At<T> {
     /// The value.
     pub(super) value: T,
     /// Where it stands.
-    pub(super) origin: Origin,
+    pub(super) origin: Line,
 }
 
 /// One table of a configuration file.
@@ -33,7 +33,7 @@ pub(super) struct Section<'a> {
     /// What people call it, such as `[endpoint.posts]`.
     pub(super) label: String,
     /// Where it begins.
-    pub(super) origin: Origin,
+    pub(super) origin: Line,
     table: &'a DeTable<'a>,
     source: &'a Source,
     /// Where mistakes go.
@@ -70,7 +70,7 @@ impl<'a> Section<'a> {
         let Some(table) = value.get_ref().as_table() else {
             let shown = show(value.get_ref());
             self.report.error(
-                &origin,
+                origin,
                 format!(
                     "{label} is {shown}, expected a section; write `{label}` on a line of its own"
                 ),
@@ -95,7 +95,7 @@ impl<'a> Section<'a> {
             if known.contains(&name) {
                 continue;
             }
-            let (label, name) = (&self.label, escape(name));
+            let (label, name) = (&self.label, escape(name).to_string());
             let text = if keys::is_not_built(self.kind, &name) {
                 format!("`{name}` in {label} is not built yet; remove it")
             } else if let Some(near) = keys::nearest(&name, known.iter().copied()) {
@@ -104,18 +104,18 @@ impl<'a> Section<'a> {
                 let all = known.join("`, `");
                 format!("unknown key `{name}` in {label}; known are `{all}`")
             };
-            self.report.error(&origin, text);
+            self.report.error(origin, text);
         }
     }
 
-    fn take(&self, key: &str) -> Option<(&'a DeValue<'a>, Origin)> {
+    fn take(&self, key: &str) -> Option<(&'a DeValue<'a>, Line)> {
         // Looked up by hand: `Spanned` keys borrow as `str` only for `Spanned<String>`.
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
         Some((value.get_ref(), self.source.origin(value.span().start)))
     }
 
     /// Reports a value of the wrong type; what is expected comes with an example in TOML.
-    fn mistyped(&self, key: &str, found: (&DeValue<'_>, &Origin), expected: (&str, &str)) {
+    fn mistyped(&self, key: &str, found: (&DeValue<'_>, Line), expected: (&str, &str)) {
         let shown = match found.0 {
             _ if key == "password" => "not a text".into(),
             DeValue::String(text) if is_typed(expected.0) => {
@@ -141,14 +141,14 @@ impl<'a> Section<'a> {
     fn refuse_absence(&self, key: &str, remedy: &str) {
         if !self.has(key) {
             let text = format!("{} has no {key}; {remedy}", self.label);
-            self.report.missing(&self.origin, text);
+            self.report.missing(self.origin, text);
         }
     }
 
     /// Returns where a key stands, or where the section begins.
-    pub(super) fn origin_of(&self, key: &str) -> Origin {
+    pub(super) fn origin_of(&self, key: &str) -> Line {
         self.take(key)
-            .map_or_else(|| self.origin.clone(), |(_, origin)| origin)
+            .map_or_else(|| self.origin, |(_, origin)| origin)
     }
 
     /// Returns whether a key stands here.
@@ -160,7 +160,7 @@ impl<'a> Section<'a> {
     pub(super) fn text(&self, key: &str) -> Option<At<String>> {
         let (value, origin) = self.take(key)?;
         let Some(text) = value.as_str() else {
-            self.mistyped(key, (value, &origin), ("a text", "\"…\""));
+            self.mistyped(key, (value, origin), ("a text", "\"…\""));
             return None;
         };
         let value = text.to_owned();
@@ -172,7 +172,7 @@ impl<'a> Section<'a> {
         let (value, origin) = self.take(key)?;
         let flag = value.as_bool();
         if flag.is_none() {
-            self.mistyped(key, (value, &origin), ("true or false", "true"));
+            self.mistyped(key, (value, origin), ("true or false", "true"));
         }
         flag
     }
@@ -183,7 +183,7 @@ impl<'a> Section<'a> {
         let Some(value) = integer(found) else {
             let meant = found.as_str().and_then(|text| text.parse().ok());
             let example = meant.unwrap_or(*bounds.start()).to_string();
-            self.mistyped(key, (found, &origin), ("a whole number", &example));
+            self.mistyped(key, (found, origin), ("a whole number", &example));
             return None;
         };
         let shown = format!("`{value}`");
@@ -204,7 +204,7 @@ impl<'a> Section<'a> {
         };
         let Some(value) = size else {
             let expected = ("a size such as `64KiB`", "\"64KiB\"");
-            self.mistyped(key, (found, &origin), expected);
+            self.mistyped(key, (found, origin), expected);
             return None;
         };
         self.bounded(
@@ -232,11 +232,11 @@ impl<'a> Section<'a> {
             return Some(found);
         };
         let (shown, show) = shown;
-        self.refuse_beyond(key, &found.origin, &shown, (word, &show(*limit), remedy));
+        self.refuse_beyond(key, found.origin, &shown, (word, &show(*limit), remedy));
         None
     }
 
-    fn refuse_beyond(&self, key: &str, origin: &Origin, shown: &str, limit: (&str, &str, &str)) {
+    fn refuse_beyond(&self, key: &str, origin: Line, shown: &str, limit: (&str, &str, &str)) {
         let (word, limit, remedy) = limit;
         let text = format!("{key} is {shown}, {word} is `{limit}`; {remedy}");
         self.report.error(origin, text);
@@ -251,7 +251,7 @@ impl<'a> Section<'a> {
         let (found, origin) = self.take(key)?;
         let Some(value) = found.as_str().and_then(value::duration) else {
             let expected = ("a duration such as `5s`", "\"5s\"");
-            self.mistyped(key, (found, &origin), expected);
+            self.mistyped(key, (found, origin), expected);
             return None;
         };
         let (word, limit, remedy) = if value < *bounds.start() {
@@ -262,7 +262,7 @@ impl<'a> Section<'a> {
             return Some(At { value, origin });
         };
         let limit = value::show_duration(*limit);
-        self.refuse_beyond(key, &origin, &show(found), (word, &limit, remedy));
+        self.refuse_beyond(key, origin, &show(found), (word, &limit, remedy));
         None
     }
 
@@ -291,7 +291,7 @@ impl<'a> Section<'a> {
         let all = names.join("`, `");
         let text =
             format!("{key} is {shown}, expected one of `{all}`; write `{key} = \"{example}\"`");
-        self.report.error(&origin, text);
+        self.report.error(origin, text);
         None
     }
 
@@ -299,7 +299,7 @@ impl<'a> Section<'a> {
     pub(super) fn texts(&self, key: &str, example: &str) -> Option<Vec<At<String>>> {
         let (found, origin) = self.take(key)?;
         let Some(list) = found.as_array() else {
-            self.mistyped(key, (found, &origin), ("a list of texts", example));
+            self.mistyped(key, (found, origin), ("a list of texts", example));
             return None;
         };
         let mut texts = Vec::with_capacity(list.len());
@@ -311,7 +311,7 @@ impl<'a> Section<'a> {
                     origin,
                 }),
                 other => {
-                    self.mistyped(key, (other, &origin), ("a list of texts", example));
+                    self.mistyped(key, (other, origin), ("a list of texts", example));
                 }
             }
         }
@@ -322,7 +322,7 @@ impl<'a> Section<'a> {
     pub(super) fn text_table(&self, key: &str, example: &str) -> Option<Vec<(String, At<String>)>> {
         let (found, origin) = self.take(key)?;
         let Some(table) = found.as_table() else {
-            self.mistyped(key, (found, &origin), ("a table of texts", example));
+            self.mistyped(key, (found, origin), ("a table of texts", example));
             return None;
         };
         let mut texts = Vec::with_capacity(table.len());
@@ -336,7 +336,7 @@ impl<'a> Section<'a> {
                 }
                 other => {
                     let label = format!("{key}.{}", escape(&name));
-                    self.mistyped(&label, (other, &origin), ("a text", "\"…\""));
+                    self.mistyped(&label, (other, origin), ("a text", "\"…\""));
                 }
             }
         }
@@ -372,7 +372,7 @@ impl<'a> Section<'a> {
         };
         let Some(table) = value.as_table() else {
             let text = format!("{kind} has no name; write [{kind}.<name>]");
-            self.report.error(&origin, text);
+            self.report.error(origin, text);
             return Vec::new();
         };
         let mut sections = Vec::with_capacity(table.len());
@@ -385,7 +385,7 @@ impl<'a> Section<'a> {
                 let origin = self.source.origin(value.span().start);
                 let text =
                     format!("`{key}` stands in [{kind}] itself; write [{kind}.<name>] above it");
-                self.report.error(&origin, text);
+                self.report.error(origin, text);
             }
         }
         sections
@@ -398,7 +398,7 @@ impl<'a> Section<'a> {
         };
         let Some(list) = value.as_array() else {
             let text = format!("[{kind}] can stand several times; write [[{kind}]]");
-            self.report.error(&origin, text);
+            self.report.error(origin, text);
             return Vec::new();
         };
         list.iter()

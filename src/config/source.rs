@@ -5,11 +5,11 @@
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::error::{Origin, Report};
+use super::error::{Line, Report};
 
 /// The text of one configuration file.
 pub(super) struct Source {
-    file: std::sync::Arc<str>,
+    whole: Line,
     text: String,
     /// Offsets of line ends, so that finding a line does not read the file again for each key.
     line_ends: Vec<usize>,
@@ -21,7 +21,7 @@ impl Source {
     /// Sections with errors are blanked: what a parser makes of the rest of them misleads.
     pub(super) fn new(file: &str, text: &str, report: &Report) -> Self {
         let mut source = Self {
-            file: file.into(),
+            whole: report.open(file),
             text: text.to_owned(),
             line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
         };
@@ -57,10 +57,10 @@ impl Source {
                 .span()
                 .map_or_else(|| self.whole(), |span| self.origin(offset + span.start));
             let what = error.message().lines().collect::<Vec<_>>().join(", ");
-            if origin.line != last {
-                report.error(&origin, format!("not TOML: {what}; correct the line"));
+            if origin.number != last {
+                report.error(origin, format!("not TOML: {what}; correct the line"));
             }
-            last = origin.line;
+            last = origin.number;
             // An open bracket makes nonsense of all that follows.
             if ["array", "inline table", "multi-line"]
                 .iter()
@@ -72,19 +72,16 @@ impl Source {
     }
 
     /// Returns the place of a byte offset.
-    pub(super) fn origin(&self, offset: usize) -> Origin {
-        Origin {
-            file: self.file.clone(),
-            line: 1 + self.line_ends.partition_point(|end| *end < offset),
+    pub(super) fn origin(&self, offset: usize) -> Line {
+        Line {
+            number: 1 + self.line_ends.partition_point(|end| *end < offset),
+            ..self.whole
         }
     }
 
     /// Returns the file as a whole.
-    pub(super) fn whole(&self) -> Origin {
-        Origin {
-            file: self.file.clone(),
-            line: 0,
-        }
+    pub(super) fn whole(&self) -> Line {
+        self.whole
     }
 
     /// Returns what could be understood.
@@ -143,7 +140,7 @@ mod tests {
     #[test]
     fn lines_are_found_by_offset() {
         let source = Source::new("f", "a = 1\n\nb = 2", &Report::default());
-        let lines = [0, 5, 6, 7, 12, 99].map(|offset| source.origin(offset).line);
+        let lines = [0, 5, 6, 7, 12, 99].map(|offset| source.origin(offset).number);
         assert_eq!(lines, [1, 1, 2, 3, 3, 3]);
     }
 }

@@ -32,14 +32,14 @@ impl Reader<'_> {
                     "{key} is for stored routes, and this one is direct; remove it or write \
                      `delivery = \"stored\"`"
                 );
-                self.error(&section.origin_of(key), text);
+                self.error(section.origin_of(key), text);
             }
             return None;
         }
         if !self.parts.has_store {
             let text = "a stored route needs a place on the disk; add `[store]` with \
                         `directory = \"…\"`";
-            self.error(&section.origin_of("delivery"), text);
+            self.error(section.origin_of("delivery"), text);
         }
         let standard = Stored::default();
         Some(Stored {

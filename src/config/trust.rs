@@ -49,7 +49,7 @@ impl Trusted {
     pub(super) fn or(self, general: &Self) -> Self {
         Self {
             roots: self.roots.or_else(|| general.roots.clone()),
-            revocation: self.revocation.or_else(|| general.revocation.clone()),
+            revocation: self.revocation.or(general.revocation),
             lists: self.lists.or_else(|| general.lists.clone()),
             min_tls: self.min_tls.or(general.min_tls),
         }
@@ -78,7 +78,7 @@ pub(super) fn read(
     if roots == Roots::None && !section.has("pins") {
         let text = "roots is `none`, so nothing could be trusted; write the server's key as \
                     `pins = [\"sha256/…\"]`, which `mqtt-https-bridge probe` prints";
-        section.report.error(&section.origin_of("roots"), text);
+        section.report.error(section.origin_of("roots"), text);
     }
     let unchecked = read_unchecked(section, &roots);
     let lists = match trusted.lists.unwrap_or_default() {
@@ -91,7 +91,7 @@ pub(super) fn read(
         (Some(policy), Lists::None) if policy.value != Revocation::Off => {
             let text = "revocation is to be checked and no list says what is revoked; name some \
                         with `crl = [\"…\"]` or write `crl = \"fetch\"`";
-            section.report.error(&policy.origin, text);
+            section.report.error(policy.origin, text);
             Revocation::Off
         }
         (Some(policy), _) => policy.value,
@@ -101,7 +101,7 @@ pub(super) fn read(
     if roots == Roots::None && revocation != Revocation::Off {
         let text = "roots is `none`, so nothing but pins is looked at, and revocation can not be \
                     checked; write `revocation = \"off\"` here, or name roots";
-        section.report.error(&section.origin_of("roots"), text);
+        section.report.error(section.origin_of("roots"), text);
     }
     Trust {
         roots,
@@ -133,7 +133,7 @@ fn read_roots(section: &Section<'_>, directory: &Path) -> Option<Roots> {
             let shown = quote(&text.value);
             let error =
                 format!("roots is {shown}, expected a list of files; write `roots = [\"…\"]`");
-            section.report.error(&text.origin, error);
+            section.report.error(text.origin, error);
             return None;
         }
         if section.has("roots") && text.is_none() {
@@ -144,7 +144,7 @@ fn read_roots(section: &Section<'_>, directory: &Path) -> Option<Roots> {
     let files = section.texts("roots", "[\"root.pem\"]")?;
     if files.is_empty() {
         let text = "roots is empty, so no certificate could be trusted; name a PEM file";
-        section.report.error(&section.origin_of("roots"), text);
+        section.report.error(section.origin_of("roots"), text);
     }
     let read = |file: &At<String>| readable(section, directory, "roots", file).0;
     Some(Roots::Files(files.iter().map(read).collect()))
@@ -162,7 +162,7 @@ fn readable(
     let found = opened.inspect_err(|error| {
         let (shown, cause) = (quote(&file.value), io_cause(error));
         let text = format!("{key} file {shown} can not be read: {cause}; correct the path");
-        section.report.error(&file.origin, text);
+        section.report.error(file.origin, text);
     });
     (path, found.ok())
 }
@@ -179,7 +179,7 @@ fn read_lists(section: &Section<'_>, directory: &Path) -> Option<Lists> {
     let files = section.texts("crl", "[\"list.pem\"]")?;
     if files.is_empty() {
         let text = "crl is empty; name a file with a revocation list or remove it";
-        section.report.error(&section.origin_of("crl"), text);
+        section.report.error(section.origin_of("crl"), text);
     }
     let read = |file: &At<String>| readable(section, directory, "crl", file).0;
     Some(Lists::Files(files.iter().map(read).collect()))
@@ -192,7 +192,7 @@ fn read_pins(section: &Section<'_>) -> Vec<Pin> {
     };
     if written.is_empty() {
         let text = "pins is empty, so no server could be right; name a key or remove it";
-        section.report.error(&section.origin_of("pins"), text);
+        section.report.error(section.origin_of("pins"), text);
     }
     let mut pins = Vec::with_capacity(written.len());
     for text in &written {
@@ -204,7 +204,7 @@ fn read_pins(section: &Section<'_>) -> Vec<Pin> {
             Some(pin) if !pins.contains(&pin) => pins.push(pin),
             Some(_) => {
                 let error = format!("pin {} stands here twice; remove one", quote(&text.value));
-                section.report.error(&text.origin, error);
+                section.report.error(text.origin, error);
             }
             None => {
                 let error = format!(
@@ -212,7 +212,7 @@ fn read_pins(section: &Section<'_>) -> Vec<Pin> {
                      `mqtt-https-bridge probe`",
                     quote(&text.value)
                 );
-                section.report.error(&text.origin, error);
+                section.report.error(text.origin, error);
             }
         }
     }
@@ -231,14 +231,14 @@ fn read_unchecked(section: &Section<'_>, roots: &Roots) -> Unchecked {
                     "unchecked has {}, expected `name` or `dates`; correct it",
                     quote(other)
                 );
-                section.report.error(&word.origin, text);
+                section.report.error(word.origin, text);
             }
         }
     }
     if section.has("unchecked") && *roots != Roots::None {
         let text = "unchecked stands beside roots that are trusted, where everything is checked; \
                     write `roots = \"none\"` and pins, or remove it";
-        section.report.error(&section.origin_of("unchecked"), text);
+        section.report.error(section.origin_of("unchecked"), text);
     }
     unchecked
 }
@@ -258,7 +258,7 @@ fn read_client_certificate(
     ] {
         if section.has(one) && !section.has(other) {
             let text = format!("{} has {one} and no {other}; add it", section.label);
-            section.report.error(&section.origin_of(one), text);
+            section.report.error(section.origin_of(one), text);
         }
     }
     let (chain, key) = (chain?, key?);
@@ -274,12 +274,12 @@ fn read_client_certificate(
     };
     if let Some(whom) = stranger {
         let text = format!("client_certificate would be shown {whom}");
-        section.report.error(&chain.origin, text);
+        section.report.error(chain.origin, text);
     }
     let (chain, _) = readable(section, directory, "client_certificate", &chain);
     let (path, metadata) = readable(section, directory, "client_key", &key);
     if let Some(metadata) = metadata {
-        warn_if_exposed(section, &key.origin, &quote(&key.value), &metadata);
+        warn_if_exposed(section, &key, &metadata);
     }
     Some(ClientCertificate { chain, key: path })
 }

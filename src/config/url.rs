@@ -92,7 +92,8 @@ fn strip_scheme(text: &str) -> Result<&str, String> {
         return Ok(rest);
     }
     // Only the scheme is quoted: the rest may hold a password.
-    let scheme = quote(&format!("{scheme}://"));
+    let written = format!("{scheme}://");
+    let scheme = quote(&written);
     Err(format!(
         "url begins with {scheme}, only `https://` is spoken; write https://"
     ))

@@ -12,7 +12,7 @@ use crate::core::topic::TopicFilter;
 
 use super::error::{ConfigError, Origin, Report};
 use super::section::{At, Section};
-use super::show::quote;
+use super::show::{Quoted, quote};
 use super::source::Source;
 use super::{PasswordHash, User, broker, keys, secrets};
 
@@ -61,7 +61,7 @@ impl Users {
             Err(cause) => {
                 let origin = Source::new(shown, "", report).whole();
                 let text = format!("can not be read: {cause}; correct the file or `users_file`");
-                report.error(&origin, text);
+                report.error(origin, text);
                 return;
             }
         };
@@ -116,7 +116,7 @@ impl Users {
         let texts = section.texts("client_ids", example).unwrap_or_default();
         if texts.is_empty() && section.has("client_ids") && section.is_list("client_ids") {
             let text = format!("client_ids is empty; write `client_ids = {example}` or remove it");
-            section.report.error(&section.origin_of("client_ids"), text);
+            section.report.error(section.origin_of("client_ids"), text);
         }
         let mut client_ids = Vec::with_capacity(texts.len());
         for text in texts {
@@ -127,7 +127,7 @@ impl Users {
                         "client ID {shown} {error}; write a whole client ID, or how it begins \
                          with a `*` behind"
                     );
-                    section.report.error(&text.origin, mistake);
+                    section.report.error(text.origin, mistake);
                 }
                 Ok(ids) => {
                     if let Err(other) = self.bindings.insert(&ids, user) {
@@ -136,7 +136,7 @@ impl Users {
                             "client ID {shown} belongs to user {other}, at least in part; \
                              choose client IDs that differ from the start"
                         );
-                        section.report.error(&text.origin, mistake);
+                        section.report.error(text.origin, mistake);
                     }
                     client_ids.push(ids);
                 }
@@ -148,16 +148,17 @@ impl Users {
     /// Returns the name if it can be one and is not taken.
     fn admit(&mut self, name: At<String>, report: &Report) -> Option<String> {
         if let Err(error) = check_name(&name.value) {
-            report.error(&name.origin, error);
+            report.error(name.origin, error);
             return None;
         }
         if let Some(first) = self.names.get(&name.value) {
             let shown = quote(&name.value);
             let text = format!("user {shown} is already defined at {first}; remove one");
-            report.error(&name.origin, text);
+            report.error(name.origin, text);
             return None;
         }
-        self.names.insert(name.value.clone(), name.origin);
+        let origin = report.origin(name.origin);
+        self.names.insert(name.value.clone(), origin);
         Some(name.value)
     }
 }
@@ -175,7 +176,7 @@ fn rules_or(section: &Section<'_>, key: &str, default: &str, holder: Holder<'_>)
     read_rules(section, key, holder).unwrap_or_else(|| {
         let text = At {
             value: default.to_owned(),
-            origin: section.origin.clone(),
+            origin: section.origin,
         };
         expand(text, holder.user).into_iter().collect()
     })
@@ -193,7 +194,7 @@ fn read_password(section: &Section<'_>) -> Option<PasswordHash> {
                  which writes the hash"
                     .to_owned()
             };
-            section.report.error(&password.origin, text);
+            section.report.error(password.origin, text);
             None
         }
     }
@@ -228,25 +229,24 @@ pub(super) fn read_rules(
 ) -> Option<Vec<Rule>> {
     let texts = section.texts(key, "[\"nodes/{user}/#\"]")?;
     let mut rules = Vec::with_capacity(texts.len());
-    for text in texts {
-        let origin = text.origin.clone();
+    for text in &texts {
         match checked(text, key, holder) {
             Ok(rule) => rules.push(rule),
-            Err(error) => section.report.error(&origin, error),
+            Err(error) => section.report.error(text.origin, error),
         }
     }
     Some(rules)
 }
 
-fn checked(text: At<String>, key: &str, holder: Holder<'_>) -> Result<Rule, String> {
+fn checked(text: &At<String>, key: &str, holder: Holder<'_>) -> Result<Rule, String> {
     let shown = quote(&text.value);
     let names = |placeholder: &str| text.value.split('/').any(|level| level == placeholder);
     let is_unknown =
         |level: &str| !matches!(level, "{user}" | "{client}") && level.contains(['{', '}']);
-    Rules::check(&text.value).map_err(|error| rule_error(key, &shown, &error))?;
+    Rules::check(&text.value).map_err(|error| rule_error(key, shown, &error))?;
     if let Some(level) = text.value.split('/').find(|level| is_unknown(level)) {
         let error = RuleError::Unknown(level.to_owned());
-        return Err(rule_error(key, &shown, &error));
+        return Err(rule_error(key, shown, &error));
     }
     if names("{user}") && holder.user.is_none() {
         return Err(format!(
@@ -270,10 +270,10 @@ fn checked(text: At<String>, key: &str, holder: Holder<'_>) -> Result<Rule, Stri
         ));
     }
     let too_long = || format!("{key} rule {shown} is too long; shorten it");
-    expand(text, holder.user).ok_or_else(too_long)
+    expand(text.clone(), holder.user).ok_or_else(too_long)
 }
 
-fn rule_error(key: &str, shown: &str, error: &RuleError) -> String {
+fn rule_error(key: &str, shown: Quoted<'_>, error: &RuleError) -> String {
     match error {
         RuleError::Filter(error) => {
             format!("{key} rule {shown} is not a topic filter: {error}; correct it")
@@ -342,7 +342,10 @@ impl UserFiles {
         let directory = super::directory_of(path);
         let section = top.table("broker", "broker", "[broker]");
         let file = directory.join(broker::users_file(section.as_ref()));
-        let named = |user: Section<'_>| user.text("name").map(|name| (name.value, name.origin));
+        let named = |user: Section<'_>| {
+            let name = user.text("name")?;
+            Some((name.value, report.origin(name.origin)))
+        };
         let fixed = top.list("user").into_iter().filter_map(named).collect();
         report.finish(&shown)?;
         Ok(Self { file, fixed })

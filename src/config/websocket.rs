@@ -28,12 +28,12 @@ pub(super) fn open<'a>(broker: &Section<'a>) -> Option<Opened<'a>> {
     if !cfg!(feature = "websocket") {
         let text = "websocket is not in this build of the program; remove it, or build the program \
                     with the feature `websocket`";
-        broker.report.error(&origin, text);
+        broker.report.error(origin, text);
         return None;
     }
     if !broker.is_table("websocket") {
         let text = format!("websocket is not a table; write `websocket = {EXAMPLE}`");
-        broker.report.error(&origin, text);
+        broker.report.error(origin, text);
         return None;
     }
     let section = broker.table("websocket", "broker.websocket", "`websocket` of [broker]")?;
@@ -41,7 +41,7 @@ pub(super) fn open<'a>(broker: &Section<'a>) -> Option<Opened<'a>> {
     if tls && !broker.has("tls") {
         let text = "tls is `true`, and [broker] has no certificate; write `tls = { listen = [], \
                     certificate = \"listener.pem\", key = \"listener.key\" }` there";
-        section.report.error(&section.origin_of("tls"), text);
+        section.report.error(section.origin_of("tls"), text);
     }
     Some(Opened { section, tls })
 }
@@ -74,7 +74,7 @@ fn read_path(section: &Section<'_>) -> String {
              `path = \"{PATH}\"`",
             quote(&path.value)
         );
-        section.report.error(&path.origin, text);
+        section.report.error(path.origin, text);
     }
     path.value
 }
@@ -88,7 +88,7 @@ fn read_origins(section: &Section<'_>) -> Vec<String> {
             Err(remedy) => {
                 let found = quote(&text.value);
                 section.report.error(
-                    &text.origin,
+                    text.origin,
                     format!("origins holds {found}, expected a site as browsers name it; {remedy}"),
                 );
             }
