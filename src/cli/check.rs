@@ -1,6 +1,6 @@
 //! `check`: what bridge.toml means, or what one message would cause. Sends nothing.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io;
 use std::path::Path;
 
@@ -131,27 +131,26 @@ fn preview(
     let topic = match Topic::parse(topic) {
         Ok(topic) => topic,
         Err(error) => {
-            writeln!(
-                streams.err,
-                "`{}` is not a topic: {error}; correct it",
-                escape(topic)
-            )?;
-            return Ok(Exit::Usage);
+            return streams.refuse(
+                Exit::Usage,
+                format_args!("`{}` is not a topic: {error}; correct it", escape(topic)),
+            );
         }
     };
     let user = arguments.user.as_deref();
     let known = user.and_then(|name| config.user(name));
     if let (Some(name), None) = (user, known) {
         let name = escape(name);
-        writeln!(
-            streams.err,
-            "there is no user `{name}`; name one of `mqtt-https-bridge user list`"
-        )?;
-        return Ok(Exit::Failed);
+        return streams.refuse(
+            Exit::Failed,
+            format_args!("there is no user `{name}`; name one of `mqtt-https-bridge user list`"),
+        );
     }
     if let Some(why) = denied(config, &topic, known, &arguments.client) {
-        writeln!(streams.err, "`{}`: {why}", escape(topic.as_str()))?;
-        return Ok(Exit::Failed);
+        return streams.refuse(
+            Exit::Failed,
+            format_args!("`{}`: {why}", escape(topic.as_str())),
+        );
     }
     let publisher = Publisher {
         client: arguments.client.as_str().into(),
@@ -174,11 +173,12 @@ fn preview(
         .preview(&message, &publisher, &config.gateway, now)
     {
         None => {
-            writeln!(
-                streams.err,
-                "no route takes `{shown}`: it is ordinary MQTT; see `mqtt-https-bridge check`"
-            )?;
-            return Ok(Exit::Failed);
+            return streams.refuse(
+                Exit::Failed,
+                format_args!(
+                    "no route takes `{shown}`: it is ordinary MQTT; see `mqtt-https-bridge check`"
+                ),
+            );
         }
         Some(Err(failure)) => {
             let (code, detail) = (failure.code.as_str(), &failure.detail);
@@ -239,13 +239,13 @@ fn denied(config: &Config, topic: &Topic, user: Option<&User>, client: &str) -> 
 
 fn overview(config: &Config) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| {
+    let mut line = |name: &str, value: &dyn Display| {
         // Writing to a String can not fail.
         let _ = writeln!(text, "{name:<12}{value}");
     };
     let (file, id) = (config.path.display(), &config.id);
-    line("file", format!("{file} is valid, id {id}"));
-    line("gateway", config.gateway.to_string());
+    line("file", &format_args!("{file} is valid, id {id}"));
+    line("gateway", &config.gateway);
     let broker = &config.broker;
     let plain = broker.listen.iter().map(|address| (address, ""));
     let tls = broker.tls.iter().flat_map(|tls| &tls.listen);
@@ -266,36 +266,38 @@ fn overview(config: &Config) -> String {
         };
         line(
             "listener",
-            format!("{address} (MQTT 3.1, 3.1.1 and 5{over}){state}"),
+            &format_args!("{address} (MQTT 3.1, 3.1.1 and 5{over}){state}"),
         );
     }
-    line("anonymous", anonymous(config));
+    line("anonymous", &anonymous(config));
     for user in &config.users {
         let (publish, subscribe) = (
             user.rules.publish.join(", "),
             user.rules.subscribe.join(", "),
         );
-        let rules = format!("publishes to {publish}; subscribes to {subscribe}");
-        line("user", format!("{} {rules}", escape(&user.name)));
+        let name = escape(&user.name);
+        line(
+            "user",
+            &format_args!("{name} publishes to {publish}; subscribes to {subscribe}"),
+        );
     }
     if let Some(stored) = &config.store {
         let (directory, bytes) = (stored.directory.display(), show_size(stored.max_bytes));
-        line("store", format!("{directory}, up to {bytes}"));
+        line("store", &format_args!("{directory}, up to {bytes}"));
         if store::is_in_memory(&stored.directory) {
             let what = "lies in memory: what it holds survives a restart of the program, not one \
                         of the board or a power cut";
-            line("", what.to_owned());
+            line("", &what);
         }
-        let what = match stored.sessions {
-            true => format!(
-                "sessions and retained messages, at least every {:?}",
-                stored.interval
+        match (stored.sessions, stored.interval) {
+            (true, interval) => line(
+                "",
+                &format_args!("sessions and retained messages, at least every {interval:?}"),
             ),
-            false => "no sessions, no retained messages".to_owned(),
-        };
-        line("", what);
+            (false, _) => line("", &"no sessions, no retained messages"),
+        }
     }
-    line("users file", config.broker.users_file.display().to_string());
+    line("users file", &config.broker.users_file.display());
     for endpoint in &config.endpoints {
         let _ = writeln!(
             text,

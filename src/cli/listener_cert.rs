@@ -83,8 +83,7 @@ pub(super) fn listener_cert(
     streams: &mut Streams<'_>,
 ) -> io::Result<Exit> {
     if let Err(error) = check(arguments) {
-        writeln!(streams.err, "{error}")?;
-        return Ok(Exit::Usage);
+        return streams.refuse(Exit::Usage, error);
     }
     let beside = config.parent().unwrap_or_else(|| Path::new(""));
     let directory = arguments.directory.as_deref().unwrap_or(beside);
@@ -98,10 +97,7 @@ pub(super) fn listener_cert(
             streams.out.write_all(text.as_bytes())?;
             Ok(Exit::Ok)
         }
-        Err(error) => {
-            writeln!(streams.err, "{error}")?;
-            Ok(Exit::Failed)
-        }
+        Err(error) => streams.refuse(Exit::Failed, error),
     }
 }
 

@@ -19,6 +19,7 @@ mod syntax;
 mod user;
 mod users_file;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -103,10 +104,7 @@ fn dispatch(given: Given<'_>, streams: &mut Streams<'_>) -> io::Result<Exit> {
         #[cfg(feature = "selftest")]
         "selftest" => selftest::selftest(level, streams),
         #[cfg(not(feature = "selftest"))]
-        "selftest" => {
-            writeln!(streams.err, "{SELFTEST_ELSEWHERE}")?;
-            Ok(Exit::Failed)
-        }
+        "selftest" => streams.refuse(Exit::Failed, SELFTEST_ELSEWHERE),
         "send" => send::send(&send::Arguments::read(given), streams),
         "status" => status::status(&config, given, streams),
         "listener-cert" => {
@@ -123,6 +121,17 @@ fn dispatch(given: Given<'_>, streams: &mut Streams<'_>) -> io::Result<Exit> {
 struct Streams<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
+}
+
+impl Streams<'_> {
+    /// Says why a command ends as it does, and ends it.
+    fn refuse(&mut self, exit: Exit, why: impl Display) -> io::Result<Exit> {
+        self.remark(&why).map(|()| exit)
+    }
+
+    fn remark(&mut self, text: &dyn Display) -> io::Result<()> {
+        writeln!(self.err, "{text}")
+    }
 }
 
 fn default_config() -> PathBuf {
@@ -148,7 +157,7 @@ fn load(path: &Path, streams: &mut Streams<'_>) -> io::Result<Option<(Config, Ve
 
 fn print_errors(errors: &[ConfigError], streams: &mut Streams<'_>) -> io::Result<()> {
     for error in errors {
-        writeln!(streams.err, "{error}")?;
+        streams.remark(error)?;
     }
     Ok(())
 }

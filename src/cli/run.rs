@@ -43,8 +43,7 @@ pub(super) fn run(
     streams: &mut Streams<'_>,
 ) -> io::Result<Exit> {
     if let Some(error) = collision(&listen) {
-        writeln!(streams.err, "--listen: {error}")?;
-        return Ok(Exit::Usage);
+        return streams.refuse(Exit::Usage, format_args!("--listen: {error}"));
     }
     let Some((mut config, warnings)) = load(path, streams)? else {
         return Ok(Exit::Configuration);

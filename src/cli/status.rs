@@ -86,6 +86,5 @@ fn refuse(socket: &Path, cause: &io::Error, streams: &mut Streams<'_>) -> io::Re
             format!("`{path}` can not be asked: {cause}; see whether the daemon runs"),
         ),
     };
-    writeln!(streams.err, "{text}")?;
-    Ok(exit)
+    streams.refuse(exit, text)
 }

@@ -78,11 +78,10 @@ pub(super) fn user(config: &Path, given: Given<'_>, streams: &mut Streams<'_>) -
     let text = match read_text(&files.file) {
         Ok(text) => text.unwrap_or_default(),
         Err(cause) => {
-            writeln!(
-                streams.err,
-                "{shown}: can not be read: {cause}; correct the file"
-            )?;
-            return Ok(Exit::Configuration);
+            return streams.refuse(
+                Exit::Configuration,
+                format_args!("{shown}: can not be read: {cause}; correct the file"),
+            );
         }
     };
     let users = match UsersFile::parse(text, &shown) {
@@ -120,16 +119,16 @@ impl Editor<'_> {
     fn add(&self, named: &Named, no_password: bool, streams: &mut Streams<'_>) -> io::Result<Exit> {
         let name = &named.name;
         if let Err(error) = check_name(name) {
-            writeln!(streams.err, "{error}")?;
-            return Ok(Exit::Usage);
+            return streams.refuse(Exit::Usage, error);
         }
         if self.users.names().contains(name) {
             let shown = &self.shown;
-            writeln!(
-                streams.err,
-                "user `{name}` is already in {shown}; use `user set {name}` for a new password"
-            )?;
-            return Ok(Exit::Failed);
+            return streams.refuse(
+                Exit::Failed,
+                format_args!(
+                    "user `{name}` is already in {shown}; use `user set {name}` for a new password"
+                ),
+            );
         }
         if let Some(exit) = self.refuse_fixed(name, streams)? {
             return Ok(exit);
@@ -142,12 +141,8 @@ impl Editor<'_> {
             return Ok(Exit::Usage);
         };
         let text = self.users.with(name, &password.hash);
-        self.finish(
-            &text,
-            &format!("user `{name}` added to {}", self.shown),
-            streams,
-            |out| password.print(name, out),
-        )
+        let what = format!("user `{name}` added to {}", self.shown);
+        self.finish(&text, &what, Some((name, &password)), streams)
     }
 
     fn set(&self, named: &Named, streams: &mut Streams<'_>) -> io::Result<Exit> {
@@ -162,7 +157,7 @@ impl Editor<'_> {
             return self.refuse_foreign(name, streams);
         };
         let what = format!("user `{name}` has a new password in {}", self.shown);
-        self.finish(&text, &what, streams, |out| password.print(name, out))
+        self.finish(&text, &what, Some((name, &password)), streams)
     }
 
     fn remove(&self, name: &str, streams: &mut Streams<'_>) -> io::Result<Exit> {
@@ -173,7 +168,7 @@ impl Editor<'_> {
             return self.refuse_foreign(name, streams);
         };
         let what = format!("user `{name}` removed from {}", self.shown);
-        self.finish(&text, &what, streams, |_| Ok(()))
+        self.finish(&text, &what, None, streams)
     }
 
     fn list(&self, streams: &mut Streams<'_>) -> io::Result<Exit> {
@@ -215,11 +210,12 @@ impl Editor<'_> {
 
     fn refuse_foreign(&self, name: &str, streams: &mut Streams<'_>) -> io::Result<Exit> {
         let (name, shown) = (escape(name), &self.shown);
-        writeln!(
-            streams.err,
-            "{shown}: user `{name}` is not written as a plain [[user]] block; edit it by hand"
-        )?;
-        Ok(Exit::Failed)
+        streams.refuse(
+            Exit::Failed,
+            format_args!(
+                "{shown}: user `{name}` is not written as a plain [[user]] block; edit it by hand"
+            ),
+        )
     }
 
     /// Writes the file first and prints after: a password that is shown is one that works.
@@ -227,23 +223,26 @@ impl Editor<'_> {
         &self,
         text: &str,
         what: &str,
+        user: Option<(&str, &Password)>,
         streams: &mut Streams<'_>,
-        print: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Exit> {
         if let Err(error) = users_file::replace(&self.files.file, text) {
             let cause = crate::config::io_cause(&error);
-            writeln!(
-                streams.err,
-                "{}: can not be written: {cause}; check the directory's permissions",
-                self.shown
-            )?;
-            return Ok(Exit::Failed);
+            return streams.refuse(
+                Exit::Failed,
+                format_args!(
+                    "{}: can not be written: {cause}; check the directory's permissions",
+                    self.shown
+                ),
+            );
         }
         writeln!(
             streams.out,
             "{what}; a running bridge takes it over at once"
         )?;
-        print(streams.out)?;
+        if let Some((name, password)) = user {
+            password.print(name, streams.out)?;
+        }
         if let Err(errors) = crate::config::Config::load(self.config) {
             writeln!(
                 streams.err,

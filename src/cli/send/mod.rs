@@ -198,9 +198,6 @@ pub(super) fn send(arguments: &Arguments, streams: &mut Streams<'_>) -> io::Resu
             let good = reply.code.is_none_or(|code| code == "ok");
             Ok(if good { Exit::Ok } else { Exit::Failed })
         }
-        Err(refusal) => {
-            writeln!(streams.err, "{}", refusal.text)?;
-            Ok(refusal.exit)
-        }
+        Err(refusal) => streams.refuse(refusal.exit, refusal.text),
     }
 }

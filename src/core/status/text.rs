@@ -1,5 +1,6 @@
 //! The status in aligned lines, for people.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use crate::core::bridge::Share;
@@ -22,7 +23,7 @@ pub(super) fn write(status: &Status) -> String {
     line(
         &mut out,
         "version",
-        &format!("{version}, up {up}{stopping}"),
+        format_args!("{version}, up {up}{stopping}"),
     );
     configuration(&status.configuration, &mut out);
     let clock = status.clock_unset.as_deref();
@@ -40,7 +41,11 @@ pub(super) fn write(status: &Status) -> String {
 }
 
 fn configuration(own: &Configuration, out: &mut String) {
-    line(out, "configuration", &format!("{} {}", own.id, own.file));
+    line(
+        out,
+        "configuration",
+        format_args!("{} {}", own.id, own.file),
+    );
     let Some(last) = &own.last else {
         return;
     };
@@ -49,7 +54,7 @@ fn configuration(own: &Configuration, out: &mut String) {
         0 => format!("taken over {ago} ago, {} since the start", own.reloads),
         _ => format!("FAILED {ago} ago, what ran before goes on:"),
     };
-    line(out, "reload", &text);
+    line(out, "reload", text);
     for error in &last.errors {
         line(out, "", error);
     }
@@ -64,8 +69,8 @@ fn listeners(listeners: &[Listener], out: &mut String) {
             Door::Closed => ", closed until there is a user",
             Door::Failing => ", can not be listened on; tried again, see the log",
         };
-        let text = format!("{}{over}{door}", listener.address);
-        line(out, label, &text);
+        let address = listener.address;
+        line(out, label, format_args!("{address}{over}{door}"));
     }
 }
 
@@ -81,36 +86,48 @@ fn clients(clients: Clients, out: &mut String) {
         denied,
         dropped,
     } = clients;
-    let text = format!("{connected} connected of {most}, {offline} sessions without a client");
-    line(out, "clients", &text);
-    let text = format!(
-        "{accepted} accepted, {turned_away} turned away, {refused} refused, {violations} broke the \
-         protocol"
+    line(
+        out,
+        "clients",
+        format_args!("{connected} connected of {most}, {offline} sessions without a client"),
     );
-    line(out, "connections", &text);
+    line(
+        out,
+        "connections",
+        format_args!(
+            "{accepted} accepted, {turned_away} turned away, {refused} refused, {violations} broke the \
+         protocol"
+        ),
+    );
     line(
         out,
         "messages",
-        &format!("{denied} denied, {dropped} dropped"),
+        format_args!("{denied} denied, {dropped} dropped"),
     );
 }
 
 fn store(store: &Store, out: &mut String) {
-    let text = format!(
-        "{} values, {} of {}; {} files, {}; written: {} batches, {} KiB, {} syncs",
-        store.values,
-        kib(store.live),
-        kib(store.room),
-        store.segments,
-        kib(store.total),
-        store.batches,
-        store.written >> 10,
-        store.syncs
+    line(
+        out,
+        "store",
+        format_args!(
+            "{} values, {} of {}; {} files, {}; written: {} batches, {} KiB, {} syncs",
+            store.values,
+            kib(store.live),
+            kib(store.room),
+            store.segments,
+            kib(store.total),
+            store.batches,
+            store.written >> 10,
+            store.syncs
+        ),
     );
-    line(out, "store", &text);
     if let Some(trouble) = &store.trouble {
-        let text = format!("CAN NOT BE WRITTEN: {trouble}; free or repair the disk");
-        line(out, "", &text);
+        line(
+            out,
+            "",
+            format_args!("CAN NOT BE WRITTEN: {trouble}; free or repair the disk"),
+        );
     }
     if store.full {
         let text = "FULL: no room for as much as came last; raise [store] max_bytes, or see why \
@@ -119,8 +136,11 @@ fn store(store: &Store, out: &mut String) {
     }
     if store.refused > 0 || store.damaged > 0 {
         let (refused, damaged) = (store.refused, store.damaged);
-        let text = format!("{refused} batches refused, {damaged} files or values damaged");
-        line(out, "", &text);
+        line(
+            out,
+            "",
+            format_args!("{refused} batches refused, {damaged} files or values damaged"),
+        );
     }
 }
 
@@ -133,7 +153,7 @@ fn memory(memory: Memory, out: &mut String) {
     if let Some(resident) = memory.resident {
         text.push_str(&format!(", {} in all", kib(resident)));
     }
-    line(out, "memory", &text);
+    line(out, "memory", text);
 }
 
 fn routes(routes: &[Route], out: &mut String) {
@@ -241,7 +261,11 @@ fn certificates(certificates: &[Certificate], out: &mut String) {
 }
 
 /// Appends a labelled line.
-fn line(out: &mut String, label: &str, text: &str) {
+fn line(out: &mut String, label: &str, text: impl Display) {
+    labelled(out, label, &text);
+}
+
+fn labelled(out: &mut String, label: &str, text: &dyn Display) {
     push(out, &format!("{label:<LABEL$}{text}"));
 }
 
