@@ -4,7 +4,6 @@
 //! access rules get into each other's way is decided by `conflicts`.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +46,7 @@ pub(super) struct Parts<'a> {
     /// Whether there is a store.
     pub(super) has_store: bool,
     /// Templates of endpoints that were refused already, to report each once.
-    refused: RefCell<HashSet<(String, String)>>,
+    refused: RefCell<Vec<(String, String)>>,
 }
 
 impl<'a> Parts<'a> {
@@ -435,8 +434,10 @@ impl<'a> Reader<'a> {
         match self.parse(&text.value, place, false) {
             Ok(template) => Some(template),
             Err(error) => {
-                let once = (from.name.clone(), what.to_owned());
-                if self.parts.refused.borrow_mut().insert(once) {
+                let this = (from.name.clone(), what.to_owned());
+                let mut refused = self.parts.refused.borrow_mut();
+                if !refused.contains(&this) {
+                    refused.push(this);
                     let text_ = format!(
                         "{what} of endpoint {} for {}: {error}",
                         quote(&from.name),

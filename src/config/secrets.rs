@@ -4,7 +4,6 @@
 //! by `core::template`.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +22,8 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// All `[secret.<name>]` sections.
 pub(super) struct Secrets {
-    entries: BTreeMap<String, Entry>,
+    /// In file order; they are few.
+    entries: Vec<(String, Entry)>,
     /// Those that are read from files, with their stamps from before.
     pub(super) files: Vec<(PathBuf, Stamp)>,
 }
@@ -61,7 +61,7 @@ impl Secrets {
 
     /// Returns a secret by name, `None` if it is not defined.
     pub(super) fn find(&self, name: &str) -> Option<Secret> {
-        let entry = self.entries.get(name)?;
+        let (_, entry) = self.entries.iter().find(|(own, _)| own == name)?;
         entry.used.set(true);
         // One that could not be read was reported where it is defined.
         Some(entry.value.clone().unwrap_or_else(|| Secret::new("unread")))

@@ -1,7 +1,5 @@
 //! A reply that came in chunks, put together.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 /// Most chunks that are put together.
@@ -10,7 +8,10 @@ const MOST_CHUNKS: usize = 65_536;
 /// Parts of a long reply, which come on `<topic>/<i>/<n>` with `i` from 1.
 #[derive(Default)]
 pub(super) struct Chunks {
-    parts: BTreeMap<usize, Bytes>,
+    /// By number, as far as they are known to be.
+    parts: Vec<Option<Bytes>>,
+    /// How many of them are there.
+    count: usize,
 }
 
 impl Chunks {
@@ -21,8 +22,12 @@ impl Chunks {
         if number == 0 || number > count || count > MOST_CHUNKS {
             return None;
         }
-        self.parts.insert(number, payload);
-        (self.parts.len() == count).then(|| self.parts.values().flatten().copied().collect())
+        if self.parts.len() < count {
+            self.parts.resize(count, None);
+        }
+        let part = self.parts.get_mut(number - 1)?;
+        self.count += usize::from(part.replace(payload).is_none());
+        (self.count == count).then(|| self.parts.iter().flatten().flatten().copied().collect())
     }
 }
 
