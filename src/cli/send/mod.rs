@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
+
 use crate::cli::Streams;
 use crate::cli::arguments::{duration, number};
 use crate::cli::exit::Exit;
@@ -180,9 +182,10 @@ pub(super) async fn ask(
 
 /// Publishes, waits, prints.
 pub(super) fn send(arguments: &Arguments, streams: &mut Streams<'_>) -> io::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // As the daemon's own: the other kind would be linked for this alone.
+    let runtime = Builder::new_current_thread()
         .enable_all()
-        .build()?;
+        .build_local(LocalOptions::default())?;
     let result = match Exchange::new(arguments) {
         Ok(exchange) => runtime.block_on(exchange.perform(arguments.timeout)),
         Err(refusal) => Err(refusal),

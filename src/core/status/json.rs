@@ -5,220 +5,255 @@
 
 use std::time::Duration;
 
-use super::{Certificate, Clients, Endpoint, Listener, Reload, Route, Status, Store};
+use super::{Certificate, Clients, Endpoint, LastError, Listener, Reload, Route, Status, Store};
 use crate::core::bridge::Share;
 use crate::core::json::push_string;
 
-/// A JSON value on its way out.
-enum Value<'a> {
-    Null,
-    Flag(bool),
-    Number(u64),
-    Text(&'a str),
-    Owned(String),
-    List(Vec<Self>),
-    Object(Vec<(&'static str, Self)>),
-}
+/// Stands for what is not there.
+const NULL: &str = "null";
 
 pub(super) fn write(status: &Status) -> String {
-    let mut out = Vec::new();
-    document(status).push(&mut out);
-    String::from_utf8_lossy(&out).into_owned()
+    let mut out = Writer::default();
+    document(status, &mut out);
+    String::from_utf8_lossy(&out.text).into_owned()
 }
 
-fn document(status: &Status) -> Value<'_> {
-    let configuration = &status.configuration;
-    Value::Object(vec![
-        ("version", Value::Text(status.version)),
-        ("uptime", seconds(status.uptime)),
-        ("stopping", Value::Flag(status.stopping)),
-        (
-            "configuration",
-            Value::Object(vec![
-                ("file", Value::Text(&configuration.file)),
-                ("id", Value::Text(&configuration.id)),
-                ("reloads", number(configuration.reloads)),
-                ("last_reload", maybe(configuration.last.as_ref(), reload)),
-            ]),
-        ),
-        (
-            "clock_unset",
-            maybe(status.clock_unset.as_deref(), Value::Text),
-        ),
-        ("listeners", list(&status.listeners, listener)),
-        ("clients", clients(status.clients)),
-        ("routes", list(&status.routes, route)),
-        ("endpoints", list(&status.endpoints, endpoint)),
-        ("certificates", list(&status.certificates, certificate)),
-        ("store", maybe(status.store.as_ref(), store)),
-        (
-            "memory",
-            Value::Object(vec![
-                ("used", number(status.memory.used)),
-                ("ceiling", number(status.memory.ceiling)),
-                ("resident", maybe(status.memory.resident, number)),
-            ]),
-        ),
-    ])
+fn document(status: &Status, out: &mut Writer) {
+    out.open(b'{');
+    out.text("version", status.version);
+    out.seconds("uptime", status.uptime);
+    out.flag("stopping", status.stopping);
+    out.name("configuration");
+    out.open(b'{');
+    out.text("file", &status.configuration.file);
+    out.text("id", &status.configuration.id);
+    out.number("reloads", status.configuration.reloads);
+    out.name("last_reload");
+    out.maybe(status.configuration.last.as_ref(), reload);
+    out.close(b'}');
+    out.maybe_text("clock_unset", status.clock_unset.as_deref());
+    out.list("listeners", &status.listeners, listener);
+    out.name("clients");
+    clients(status.clients, out);
+    out.list("routes", &status.routes, route);
+    out.list("endpoints", &status.endpoints, endpoint);
+    out.list("certificates", &status.certificates, certificate);
+    out.name("store");
+    out.maybe(status.store.as_ref(), store);
+    out.name("memory");
+    out.open(b'{');
+    out.number("used", status.memory.used);
+    out.number("ceiling", status.memory.ceiling);
+    out.maybe_number("resident", status.memory.resident);
+    out.close(b'}');
+    out.close(b'}');
 }
 
-fn store(store: &Store) -> Value<'_> {
-    Value::Object(vec![
-        ("trouble", maybe(store.trouble.as_deref(), Value::Text)),
-        ("values", number(store.values)),
-        ("live", number(store.live)),
-        ("room", number(store.room)),
-        ("full", Value::Flag(store.full)),
-        ("total", number(store.total)),
-        ("segments", number(store.segments)),
-        ("damaged", number(store.damaged)),
-        ("batches", Value::Number(store.batches)),
-        ("refused", Value::Number(store.refused)),
-        ("written", Value::Number(store.written)),
-        ("syncs", Value::Number(store.syncs)),
-    ])
+fn store(store: &Store, out: &mut Writer) {
+    out.open(b'{');
+    out.maybe_text("trouble", store.trouble.as_deref());
+    out.number("values", store.values);
+    out.number("live", store.live);
+    out.number("room", store.room);
+    out.flag("full", store.full);
+    out.number("total", store.total);
+    out.number("segments", store.segments);
+    out.number("damaged", store.damaged);
+    out.count("batches", store.batches);
+    out.count("refused", store.refused);
+    out.count("written", store.written);
+    out.count("syncs", store.syncs);
+    out.close(b'}');
 }
 
-fn reload(reload: &Reload) -> Value<'_> {
-    Value::Object(vec![
-        ("seconds_ago", seconds(reload.ago)),
-        ("ok", Value::Flag(reload.errors.is_empty())),
-        ("errors", list(&reload.errors, |it| Value::Text(it))),
-    ])
+fn reload(reload: &Reload, out: &mut Writer) {
+    out.open(b'{');
+    out.seconds("seconds_ago", reload.ago);
+    out.flag("ok", reload.errors.is_empty());
+    out.list("errors", &reload.errors, |error, out| out.push_text(error));
+    out.close(b'}');
 }
 
-fn listener(listener: &Listener) -> Value<'_> {
-    Value::Object(vec![
-        ("address", Value::Owned(listener.address.to_string())),
-        ("tls", Value::Flag(listener.tls)),
-        ("state", Value::Text(listener.door.word())),
-    ])
+fn listener(listener: &Listener, out: &mut Writer) {
+    out.open(b'{');
+    out.text("address", &listener.address.to_string());
+    out.flag("tls", listener.tls);
+    out.text("state", listener.door.word());
+    out.close(b'}');
 }
 
-fn clients(clients: Clients) -> Value<'static> {
-    Value::Object(vec![
-        ("connected", number(clients.connected)),
-        ("offline", number(clients.offline)),
-        ("most", number(clients.most)),
-        ("accepted", number(clients.accepted)),
-        ("turned_away", number(clients.turned_away)),
-        ("refused", number(clients.refused)),
-        ("violations", number(clients.violations)),
-        ("denied", number(clients.denied)),
-        ("dropped", number(clients.dropped)),
-    ])
+fn clients(clients: Clients, out: &mut Writer) {
+    out.open(b'{');
+    out.number("connected", clients.connected);
+    out.number("offline", clients.offline);
+    out.number("most", clients.most);
+    out.number("accepted", clients.accepted);
+    out.number("turned_away", clients.turned_away);
+    out.number("refused", clients.refused);
+    out.number("violations", clients.violations);
+    out.number("denied", clients.denied);
+    out.number("dropped", clients.dropped);
+    out.close(b'}');
 }
 
-fn route(route: &Route) -> Value<'_> {
+fn route(route: &Route, out: &mut Writer) {
     let counters = &route.counters;
-    Value::Object(vec![
-        ("name", Value::Text(&route.name)),
-        ("endpoint", maybe(route.endpoint.as_deref(), Value::Text)),
-        ("received", number(counters.received)),
-        ("succeeded", number(counters.succeeded)),
-        ("failed", number(counters.failed)),
-        ("queued", number(counters.queued)),
-        ("in_flight", number(counters.in_flight)),
-        ("dropped", number(counters.dropped)),
-        ("oldest", maybe(route.oldest, seconds)),
-        ("store", maybe(route.share, share)),
-    ])
+    out.open(b'{');
+    out.text("name", &route.name);
+    out.maybe_text("endpoint", route.endpoint.as_deref());
+    out.number("received", counters.received);
+    out.number("succeeded", counters.succeeded);
+    out.number("failed", counters.failed);
+    out.number("queued", counters.queued);
+    out.number("in_flight", counters.in_flight);
+    out.number("dropped", counters.dropped);
+    out.maybe_seconds("oldest", route.oldest);
+    out.name("store");
+    out.maybe(route.share.as_ref(), share);
+    out.close(b'}');
 }
 
-fn share(share: Share) -> Value<'static> {
-    Value::Object(vec![
-        ("bytes", number(share.bytes)),
-        ("max_bytes", maybe(share.max_bytes, number)),
-        ("full", Value::Flag(share.is_full)),
-    ])
+fn share(share: &Share, out: &mut Writer) {
+    out.open(b'{');
+    out.number("bytes", share.bytes);
+    out.maybe_number("max_bytes", share.max_bytes);
+    out.flag("full", share.is_full);
+    out.close(b'}');
 }
 
-fn endpoint(endpoint: &Endpoint) -> Value<'_> {
-    let error = endpoint.last_error.as_ref();
-    Value::Object(vec![
-        ("name", Value::Text(&endpoint.name)),
-        ("url", Value::Text(&endpoint.url)),
-        ("requests", number(endpoint.requests)),
-        (
-            "handshakes",
-            Value::Object(vec![
-                ("full", number(endpoint.full)),
-                ("resumed", number(endpoint.resumed)),
-                ("failed", number(endpoint.failed)),
-            ]),
-        ),
-        ("state", Value::Text(super::standing(endpoint.standing))),
-        ("since", maybe(endpoint.since, seconds)),
-        ("next_probe", maybe(endpoint.next_probe, seconds)),
-        (
-            "last_error",
-            maybe(error, |error| {
-                Value::Object(vec![
-                    ("seconds_ago", seconds(error.ago)),
-                    ("code", Value::Text(error.code)),
-                    ("detail", Value::Text(&error.detail)),
-                ])
-            }),
-        ),
-    ])
+fn endpoint(endpoint: &Endpoint, out: &mut Writer) {
+    out.open(b'{');
+    out.text("name", &endpoint.name);
+    out.text("url", &endpoint.url);
+    out.number("requests", endpoint.requests);
+    out.name("handshakes");
+    out.open(b'{');
+    out.number("full", endpoint.full);
+    out.number("resumed", endpoint.resumed);
+    out.number("failed", endpoint.failed);
+    out.close(b'}');
+    out.text("state", super::standing(endpoint.standing));
+    out.maybe_seconds("since", endpoint.since);
+    out.maybe_seconds("next_probe", endpoint.next_probe);
+    out.name("last_error");
+    out.maybe(endpoint.last_error.as_ref(), last_error);
+    out.close(b'}');
 }
 
-fn certificate(certificate: &Certificate) -> Value<'_> {
-    Value::Object(vec![
-        ("name", Value::Text(&certificate.name)),
-        ("endpoint", Value::Text(&certificate.endpoint)),
-        ("own", Value::Flag(certificate.own)),
-        ("days_left", Value::Number(certificate.days)),
-        ("not_after", Value::Text(&certificate.end)),
-    ])
+fn last_error(error: &LastError, out: &mut Writer) {
+    out.open(b'{');
+    out.seconds("seconds_ago", error.ago);
+    out.text("code", error.code);
+    out.text("detail", &error.detail);
+    out.close(b'}');
 }
 
-fn number(number: usize) -> Value<'static> {
-    Value::Number(u64::try_from(number).unwrap_or(u64::MAX))
+fn certificate(certificate: &Certificate, out: &mut Writer) {
+    out.open(b'{');
+    out.text("name", &certificate.name);
+    out.text("endpoint", &certificate.endpoint);
+    out.flag("own", certificate.own);
+    out.count("days_left", certificate.days);
+    out.text("not_after", &certificate.end);
+    out.close(b'}');
 }
 
-fn seconds(duration: Duration) -> Value<'static> {
-    Value::Number(duration.as_secs())
+/// A document on its way out.
+#[derive(Default)]
+struct Writer {
+    text: Vec<u8>,
 }
 
-fn maybe<'a, T>(value: Option<T>, write: impl FnOnce(T) -> Value<'a>) -> Value<'a> {
-    value.map_or(Value::Null, write)
-}
+impl Writer {
+    /// Begins an object or a list.
+    fn open(&mut self, bracket: u8) {
+        self.separate();
+        self.text.push(bracket);
+    }
 
-fn list<'a, T>(values: &'a [T], write: impl Fn(&'a T) -> Value<'a>) -> Value<'a> {
-    Value::List(values.iter().map(write).collect())
-}
+    /// Ends it.
+    fn close(&mut self, bracket: u8) {
+        self.text.push(bracket);
+    }
 
-impl Value<'_> {
-    fn push(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Null => out.extend_from_slice(b"null"),
-            Self::Flag(flag) => out.extend_from_slice(flag.to_string().as_bytes()),
-            Self::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
-            Self::Text(text) => push_string(text, out),
-            Self::Owned(text) => push_string(text, out),
-            Self::List(values) => {
-                out.push(b'[');
-                for (index, value) in values.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    value.push(out);
-                }
-                out.push(b']');
-            }
-            Self::Object(members) => {
-                out.push(b'{');
-                for (index, (name, value)) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    push_string(name, out);
-                    out.push(b':');
-                    value.push(out);
-                }
-                out.push(b'}');
-            }
+    /// Names the value that follows.
+    fn name(&mut self, name: &str) {
+        self.push_text(name);
+        self.text.push(b':');
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.push_text(value);
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.word(name, if value { "true" } else { "false" });
+    }
+
+    fn count(&mut self, name: &str, value: u64) {
+        self.word(name, &value.to_string());
+    }
+
+    fn number(&mut self, name: &str, value: usize) {
+        self.word(name, &value.to_string());
+    }
+
+    fn seconds(&mut self, name: &str, value: Duration) {
+        self.count(name, value.as_secs());
+    }
+
+    fn maybe_text(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.text(name, value),
+            None => self.word(name, NULL),
+        }
+    }
+
+    fn maybe_number(&mut self, name: &str, value: Option<usize>) {
+        match value {
+            Some(value) => self.number(name, value),
+            None => self.word(name, NULL),
+        }
+    }
+
+    fn maybe_seconds(&mut self, name: &str, value: Option<Duration>) {
+        match value {
+            Some(value) => self.seconds(name, value),
+            None => self.word(name, NULL),
+        }
+    }
+
+    /// Writes what was named, if it is there.
+    fn maybe<T>(&mut self, value: Option<&T>, write: fn(&T, &mut Self)) {
+        match value {
+            Some(value) => write(value, self),
+            None => self.text.extend_from_slice(NULL.as_bytes()),
+        }
+    }
+
+    fn list<T>(&mut self, name: &str, values: &[T], write: fn(&T, &mut Self)) {
+        self.name(name);
+        self.open(b'[');
+        values.iter().for_each(|value| write(value, self));
+        self.close(b']');
+    }
+
+    /// Writes a value that is not a text.
+    fn word(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.text.extend_from_slice(value.as_bytes());
+    }
+
+    fn push_text(&mut self, text: &str) {
+        self.separate();
+        push_string(text, &mut self.text);
+    }
+
+    /// Puts a comma behind a value that stands before.
+    fn separate(&mut self) {
+        if !matches!(self.text.last(), None | Some(b'{' | b'[' | b':')) {
+            self.text.push(b',');
         }
     }
 }
