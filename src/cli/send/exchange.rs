@@ -114,6 +114,7 @@ impl Exchange {
     }
 
     async fn exchange(&self, connected: &mut bool) -> Result<Reply, Refusal> {
+        // Room for all that is ever asked of it: who polls the events can not wait for room.
         let (client, mut events) = AsyncClient::new(self.options.clone(), 8);
         let closed = |_| Refusal::unavailable("the client closed by itself; try again".into());
         // Chunks of a long reply come below the response topic.
@@ -126,7 +127,7 @@ impl Exchange {
             filter(self.response_topic.clone()),
             filter(format!("{}/+/+", self.response_topic)),
         ];
-        client.subscribe_many(filters).await.map_err(closed)?;
+        client.try_subscribe_many(filters).map_err(closed)?;
         let mut chunks = Chunks::default();
         loop {
             let packet = match self.next(&mut events).await {
@@ -138,14 +139,14 @@ impl Exchange {
                 Packet::SubAck(ack) => {
                     self.check_subscription(&ack)?;
                     let (topic, payload) = (self.topic.clone(), self.payload.clone());
-                    let published = client.publish_with_properties(
+                    let published = client.try_publish_with_properties(
                         topic,
                         self.qos,
                         false,
                         payload,
                         self.properties(),
                     );
-                    published.await.map_err(closed)?;
+                    published.map_err(closed)?;
                 }
                 Packet::PubAck(ack) => self.check_acknowledgement(ack.reason)?,
                 Packet::PubRec(ack) => self.check_acknowledgement(as_puback(&ack.reason))?,
@@ -190,7 +191,7 @@ impl Exchange {
 
     /// Says goodbye, so that the broker does not log a lost connection.
     async fn leave(&self, client: &AsyncClient, events: &mut EventLoop) {
-        if client.disconnect().await.is_ok() {
+        if client.try_disconnect().is_ok() {
             while let Ok(event) = events.poll().await {
                 if matches!(event, Event::Outgoing(rumqttc::Outgoing::Disconnect)) {
                     break;
