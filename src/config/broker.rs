@@ -36,11 +36,11 @@ pub(super) fn read_gateway(
     let section = top.table("gateway", "gateway", "[gateway]");
     let name = section.as_ref().and_then(|section| {
         let name = section.text("name")?;
-        if name.value.is_empty() || name.value.contains(['/', '+', '#']) || has_control(&name.value)
+        if name.value.is_empty() || name.value.contains(['/', '+', '#']) || has_control(name.value)
         {
             let text = format!(
                 "name is {}, expected one topic level without `/`, `+` and `#`; write a plain word",
-                quote(&name.value)
+                quote(name.value)
             );
             section.report.error(name.origin, text);
         }
@@ -57,7 +57,7 @@ pub(super) fn read_gateway(
     Gateway {
         clock: clock.unwrap_or_default(),
         status_socket,
-        name: name.unwrap_or_else(host_name).into(),
+        name: name.map_or_else(host_name, str::to_owned).into(),
         stop_timeout: stop_timeout.map_or(Duration::from_secs(10), |at| at.value),
     }
 }
@@ -77,13 +77,13 @@ fn read_clock(section: &Section<'_>, directory: &Path) -> Option<ClockTrust> {
 
 fn read_status_socket(section: &Section<'_>, directory: &Path) -> Option<PathBuf> {
     let written = section.text("status_socket")?;
-    let path = directory.join(&written.value);
+    let path = directory.join(written.value);
     let bytes = path.as_os_str().len();
     if written.value.is_empty() || bytes > LONGEST_SOCKET {
         let text = format!(
             "status_socket {} has {bytes} bytes with its folder, expected 1 to {LONGEST_SOCKET}; \
              write a shorter path",
-            quote(&written.value)
+            quote(written.value)
         );
         section.report.error(written.origin, text);
     }
@@ -157,7 +157,7 @@ pub(super) fn read_broker(top: &Section<'_>, directory: &Path) -> ReadBroker {
 /// Returns the users file as written, or its default.
 pub(super) fn users_file(broker: Option<&Section<'_>>) -> String {
     let written = broker.and_then(|section| section.text("users_file"));
-    written.map_or(USERS_FILE.into(), |file| file.value)
+    written.map_or(USERS_FILE, |file| file.value).to_owned()
 }
 
 fn read_anonymous(section: Option<&Section<'_>>) -> Anonymous {
@@ -213,7 +213,7 @@ pub(super) fn read_addresses(
 ) -> Option<Vec<SocketAddr>> {
     let mut all = others.to_vec();
     for text in section.texts("listen", "[\"127.0.0.1:1883\"]")? {
-        match value::listen_address(&text.value) {
+        match value::listen_address(text.value) {
             Err(error) => section
                 .report
                 .error(text.origin, format!("{label} {error}")),

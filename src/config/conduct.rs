@@ -91,9 +91,9 @@ fn open_retry<'a>(section: &Section<'a>) -> Option<Section<'a>> {
 
 fn read_rate(section: &Section<'_>, key: &str) -> Option<Rate> {
     let written = section.text(key)?;
-    let rate = parse_rate(&written.value);
+    let rate = parse_rate(written.value);
     if rate.is_none() {
-        let shown = quote(&written.value);
+        let shown = quote(written.value);
         let text = format!(
             "{key} is {shown}, expected a rate such as `10/s`, `60/m` or `1000/h`; write \
              `{key} = \"10/s\"`"
@@ -122,7 +122,7 @@ fn read_key(section: &Section<'_>) -> Option<Option<String>> {
         return Some(None);
     }
     if http::HeaderName::from_bytes(written.value.as_bytes()).is_err() {
-        let shown = quote(&written.value);
+        let shown = quote(written.value);
         let text = format!(
             "idempotency_key is {shown}, expected the name of a header or `off`; write \
              `idempotency_key = \"Idempotency-Key\"`"

@@ -102,7 +102,7 @@ pub(super) fn refuse_forgery(replies: &[ReplyFilter], rules: &[Rule], report: &R
 }
 
 /// Warns of endpoints that no route uses: their templates are not checked either.
-pub(super) fn warn_of_unused(destinations: &[Destination], report: &Report) {
+pub(super) fn warn_of_unused(destinations: &[Destination<'_>], report: &Report) {
     for destination in destinations
         .iter()
         .filter(|destination| !destination.used.get())

@@ -177,42 +177,42 @@ impl Defaults {
 }
 
 /// A template with a name: a header or a query parameter.
-pub(super) type Named = (String, At<String>);
+pub(super) type Named<'a> = (String, At<&'a str>);
 
 /// An endpoint with what its routes need of it.
-pub(super) struct Destination {
+pub(super) struct Destination<'a> {
     pub(super) name: String,
     pub(super) origin: Line,
     pub(super) url_origin: Line,
     /// `None` after a mistake that was reported.
     pub(super) url: Option<Url>,
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) headers: Vec<Named>,
-    pub(super) query: Vec<Named>,
+    pub(super) headers: Vec<Named<'a>>,
+    pub(super) query: Vec<Named<'a>>,
     pub(super) exchange: Exchange,
     pub(super) used: Cell<bool>,
 }
 
 /// Reads each `[endpoint.<name>]`; relative paths start at `directory`.
-pub(super) fn read_endpoints(
-    top: &Section<'_>,
+pub(super) fn read_endpoints<'a>(
+    top: &Section<'a>,
     directory: &Path,
     defaults: &Defaults,
-) -> Vec<Destination> {
+) -> Vec<Destination<'a>> {
     let read =
-        |(name, section): (String, Section<'_>)| read_one(name, &section, directory, defaults);
+        |(name, section): (String, Section<'a>)| read_one(name, &section, directory, defaults);
     top.named("endpoint").into_iter().map(read).collect()
 }
 
-fn read_one(
+fn read_one<'a>(
     name: String,
-    section: &Section<'_>,
+    section: &Section<'a>,
     directory: &Path,
     defaults: &Defaults,
-) -> Destination {
+) -> Destination<'a> {
     let url_origin = section.origin_of("url");
     let written = section.require("url", section.text("url"), "write `url = \"https://…\"`");
-    let url = written.and_then(|url| match Url::parse(&url.value) {
+    let url = written.and_then(|url| match Url::parse(url.value) {
         Ok(url) => Some(url),
         Err(error) => {
             section.report.error(url_origin, error);
@@ -275,7 +275,7 @@ fn read_share(section: &Section<'_>, share: Option<At<usize>>, queue: usize) -> 
 fn read_address(section: &Section<'_>, ip: IpVersions) -> Option<IpAddr> {
     let written = section.text("address")?;
     let Ok(address) = written.value.parse::<IpAddr>() else {
-        let shown = quote(&written.value);
+        let shown = quote(written.value);
         let text = format!(
             "address is {shown}, expected an IP address without port; the port belongs into url"
         );
@@ -302,7 +302,7 @@ fn read_success(section: &Section<'_>) -> Option<StatusSet> {
         section.report.error(origin, text);
         return None;
     }
-    match StatusSet::parse(texts.iter().map(|text| text.value.as_str())) {
+    match StatusSet::parse(texts.iter().map(|text| text.value)) {
         Ok(set) => Some(set),
         Err(error) => {
             section
@@ -314,9 +314,9 @@ fn read_success(section: &Section<'_>) -> Option<StatusSet> {
 }
 
 /// Reads header templates; names come out in lower case.
-pub(super) fn read_headers(section: &Section<'_>) -> Vec<Named> {
+pub(super) fn read_headers<'a>(section: &Section<'a>) -> Vec<Named<'a>> {
     let example = "{ accept = \"application/json\" }";
-    let mut headers: Vec<Named> = Vec::new();
+    let mut headers: Vec<Named<'_>> = Vec::new();
     for (name, value) in section.text_table("headers", example).unwrap_or_default() {
         let lower = name.to_ascii_lowercase();
         let shown = quote(&name);
@@ -342,7 +342,7 @@ pub(super) fn read_headers(section: &Section<'_>) -> Vec<Named> {
 }
 
 /// Reads query parameter templates.
-pub(super) fn read_query(section: &Section<'_>) -> Vec<Named> {
+pub(super) fn read_query<'a>(section: &Section<'a>) -> Vec<Named<'a>> {
     let example = "{ limit = \"10\" }";
     let query = section.text_table("query", example).unwrap_or_default();
     for (name, value) in &query {

@@ -40,14 +40,14 @@ impl Reader<'_> {
         if written.value.starts_with('$') {
             let text = format!(
                 "reply {} begins with `$`, as only the broker's own topics do; remove the `$`",
-                quote(&written.value)
+                quote(written.value)
             );
             self.error(written.origin, text);
             return None;
         }
-        let topic = self.template("reply", &written, Place::Topic, true)?;
+        let topic = self.template("reply", written, Place::Topic, true)?;
         let packet = delivery.reply_packet.unwrap_or(REPLY_PACKET);
-        self.check_room(&written, packet);
+        self.check_room(written, packet);
         let form = match form? {
             Some(form) => form,
             None if topic.names().contains(&"outcome") => Form::Plain,
@@ -66,14 +66,14 @@ impl Reader<'_> {
     }
 
     /// Returns what is written, or reports that nothing is.
-    pub(super) fn require_reply(&self) -> Option<At<String>> {
+    pub(super) fn require_reply(&self) -> Option<At<&str>> {
         let written = self.section.text("reply");
         let remedy = "write `reply = \"replies/{node}/…/{outcome}\"`";
         self.section.require("reply", written, remedy)
     }
 
-    fn check_room(&self, reply: &At<String>, packet: usize) {
-        let taken = PACKET_OVERHEAD + shortest_topic(&reply.value);
+    fn check_room(&self, reply: At<&str>, packet: usize) {
+        let taken = PACKET_OVERHEAD + shortest_topic(reply.value);
         if taken + LEAST_PAYLOAD > packet {
             let text = format!(
                 "reply topic leaves too little room: with it a packet takes {taken} of \
@@ -94,9 +94,9 @@ impl Reader<'_> {
             let table = section.table("form", "route.form", "`form` of [[route]]")?;
             let text = table.text("template");
             let text = table.require("template", text, "write `{ template = \"…\" }`")?;
-            let place = Place::of_body(&text.value, None);
+            let place = Place::of_body(text.value, None);
             return Some(Some(Form::Template(
-                self.template("form", &text, place, true)?,
+                self.template("form", text, place, true)?,
             )));
         }
         // Owned templates keep `Form` from being cloned: choose first, build after.
@@ -108,7 +108,7 @@ impl Reader<'_> {
 
     fn select(&self) -> Option<Vec<(Option<String>, String)>> {
         let section = &self.section;
-        let pointers: Vec<(Option<String>, At<String>)> = if section.is_table("select") {
+        let pointers: Vec<(Option<String>, At<&str>)> = if section.is_table("select") {
             let table = section.text_table("select", "{ title = \"/title\" }")?;
             table
                 .into_iter()
@@ -123,14 +123,14 @@ impl Reader<'_> {
         };
         let mut valid = true;
         for (_, pointer) in &pointers {
-            if let Err(error) = select::check(&pointer.value) {
+            if let Err(error) = select::check(pointer.value) {
                 self.error(pointer.origin, format!("select: {}", with_remedy(error)));
                 valid = false;
             }
         }
         let texts = pointers
             .into_iter()
-            .map(|(name, pointer)| (name, pointer.value));
+            .map(|(name, pointer)| (name, pointer.value.to_owned()));
         valid.then(|| texts.collect())
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Candidate {
 /// What routes are made of.
 pub(super) struct Parts<'a> {
     pub(super) defaults: &'a Defaults,
-    pub(super) destinations: &'a [Destination],
+    pub(super) destinations: &'a [Destination<'a>],
     pub(super) secrets: &'a Secrets,
     /// Whether there is a store.
     pub(super) has_store: bool,
@@ -53,7 +53,7 @@ impl<'a> Parts<'a> {
     /// Brings together what was read before the routes.
     pub(super) fn new(
         defaults: &'a Defaults,
-        destinations: &'a [Destination],
+        destinations: &'a [Destination<'a>],
         secrets: &'a Secrets,
         has_store: bool,
     ) -> Self {
@@ -69,7 +69,7 @@ impl<'a> Parts<'a> {
 
 /// Reads each `[[route]]` that has a topic; mistakes are reported.
 pub(super) fn read_routes(top: &Section<'_>, parts: &Parts<'_>) -> Vec<Candidate> {
-    let mut names: Vec<At<String>> = Vec::new();
+    let mut names: Vec<At<&str>> = Vec::new();
     let mut candidates = Vec::new();
     for section in top.list("route") {
         let name = section.text("name");
@@ -77,7 +77,7 @@ pub(super) fn read_routes(top: &Section<'_>, parts: &Parts<'_>) -> Vec<Candidate
             if let Some(first) = names.iter().find(|other| other.value == name.value) {
                 let text = format!(
                     "route name {} is already used at {}; choose another name",
-                    quote(&name.value),
+                    quote(name.value),
                     top.report.origin(first.origin)
                 );
                 top.report.error(name.origin, text);
@@ -88,18 +88,14 @@ pub(super) fn read_routes(top: &Section<'_>, parts: &Parts<'_>) -> Vec<Candidate
                     "the route's name is empty; write one or leave it out",
                 );
             }
-            names.push(name.clone());
+            names.push(*name);
         }
         candidates.extend(read_one(section, name, parts));
     }
     candidates
 }
 
-fn read_one(
-    section: Section<'_>,
-    name: Option<At<String>>,
-    parts: &Parts<'_>,
-) -> Option<Candidate> {
+fn read_one(section: Section<'_>, name: Option<At<&str>>, parts: &Parts<'_>) -> Option<Candidate> {
     let topic = section.require(
         "topic",
         section.text("topic"),
@@ -107,17 +103,17 @@ fn read_one(
     );
     let parsed = topic
         .as_ref()
-        .and_then(|topic| match RouteTopic::parse(&topic.value) {
+        .and_then(|topic| match RouteTopic::parse(topic.value) {
             Ok(parsed) => Some(parsed),
             Err(error) => {
                 section.report.error(topic.origin, with_remedy(error.0));
                 None
             }
         });
-    let name = name.or(topic).map_or("?".into(), |name| name.value);
+    let name = name.or(topic).map_or("?", |name| name.value);
     let captures = parsed.as_ref().map(|topic| topic.captures.clone());
     let reader = Reader {
-        label: format!("route {}", quote(&name)),
+        label: format!("route {}", quote(name)),
         captures: captures.unwrap_or_default(),
         section,
         parts,
@@ -135,13 +131,13 @@ fn read_one(
     let sent = reader.sent(destination);
     let content_type = sent.as_ref().and_then(Sent::content_type);
     let body = body.map(|body| {
-        let place = Place::of_body(&body.value, content_type);
-        reader.template("body", &body, place, false)
+        let place = Place::of_body(body.value, content_type);
+        reader.template("body", body, place, false)
     });
     let reply = reader.reply();
     let stored = reader.stored();
     let candidate = Candidate {
-        name: name.clone(),
+        name: name.to_owned(),
         topic: topic.clone(),
         topic_origin: reader.section.origin_of("topic"),
         replies: reply.as_ref().map(|(plan, _)| plan.filter()),
@@ -159,7 +155,7 @@ fn read_one(
             reader.refuse_secrets(destination, &sent, body.as_ref());
         }
         Some(Route {
-            name,
+            name: name.to_owned(),
             topic,
             endpoint: Arc::clone(&destination.endpoint),
             method,
@@ -220,7 +216,7 @@ impl<'a> Reader<'a> {
         self.section.report.error(origin, text);
     }
 
-    fn destination(&self) -> Option<&'a Destination> {
+    fn destination(&self) -> Option<&'a Destination<'a>> {
         let section = &self.section;
         let written = section.text("endpoint");
         let written = section.require(
@@ -236,14 +232,14 @@ impl<'a> Reader<'a> {
             let names = destinations
                 .iter()
                 .map(|destination| destination.name.as_str());
-            let remedy = match super::keys::nearest(&written.value, names) {
+            let remedy = match super::keys::nearest(written.value, names) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
                     "add [endpoint.{}] or correct the name",
-                    escape(&written.value)
+                    escape(written.value)
                 ),
             };
-            let (label, name) = (&self.label, quote(&written.value));
+            let (label, name) = (&self.label, quote(written.value));
             let text = format!("{label} uses endpoint {name}, which is not defined; {remedy}");
             section.report.missing(written.origin, text);
             return None;
@@ -274,7 +270,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn method_and_body(&self) -> (Method, Option<At<String>>) {
+    fn method_and_body(&self) -> (Method, Option<At<&str>>) {
         let methods = [
             Method::Get,
             Method::Head,
@@ -308,7 +304,7 @@ impl<'a> Reader<'a> {
             Method::Delete => (method, body),
             Method::Post | Method::Put | Method::Patch => {
                 let payload = || At {
-                    value: "{payload}".into(),
+                    value: "{payload}",
                     origin: self.section.origin,
                 };
                 (method, Some(body.unwrap_or_else(payload)))
@@ -317,14 +313,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads all of it, also where the endpoint or its URL is missing, to find every mistake.
-    fn sent(&self, destination: Option<&Destination>) -> Option<Sent> {
+    fn sent(&self, destination: Option<&Destination<'_>>) -> Option<Sent> {
         let url = destination.and_then(|destination| destination.url.as_ref());
         let host = destination.zip(url).and_then(|(destination, url)| {
             let host = At {
-                value: url.host.clone(),
+                value: url.host.as_str(),
                 origin: destination.url_origin,
             };
-            self.endpoint_template(destination, "url", &host, Place::Host)
+            self.endpoint_template(destination, "url", host, Place::Host)
         });
         let path = self.path(url.map_or("", |url| &url.base_path));
         let own = endpoints::read_headers(&self.section);
@@ -359,13 +355,13 @@ impl<'a> Reader<'a> {
     /// Parses what the route has from its endpoint.
     fn inherited(
         &self,
-        from: &Destination,
+        from: &Destination<'_>,
         key: &str,
-        entries: Vec<Named>,
+        entries: Vec<Named<'_>>,
         place: Place,
     ) -> Vec<Option<(String, Template)>> {
-        let parse = |(name, text): Named| {
-            let template = self.endpoint_template(from, &format!("{key}.{name}"), &text, place)?;
+        let parse = |(name, text): Named<'_>| {
+            let template = self.endpoint_template(from, &format!("{key}.{name}"), text, place)?;
             Some((name, template))
         };
         entries.into_iter().map(parse).collect()
@@ -397,12 +393,16 @@ impl<'a> Reader<'a> {
         if value.is_empty() {
             value.push('/');
         }
-        self.template("path", &At { value, origin }, Place::Path, false)
+        let text = At {
+            value: value.as_str(),
+            origin,
+        };
+        self.template("path", text, Place::Path, false)
     }
 
-    fn named(&self, key: &str, entry: Named, place: Place) -> Option<(String, Template)> {
+    fn named(&self, key: &str, entry: Named<'_>, place: Place) -> Option<(String, Template)> {
         let (name, text) = entry;
-        let template = self.template(&format!("{key}.{name}"), &text, place, false)?;
+        let template = self.template(&format!("{key}.{name}"), text, place, false)?;
         Some((name, template))
     }
 
@@ -410,11 +410,11 @@ impl<'a> Reader<'a> {
     pub(super) fn template(
         &self,
         what: &str,
-        text: &At<String>,
+        text: At<&str>,
         place: Place,
         reply: bool,
     ) -> Option<Template> {
-        match self.parse(&text.value, place, reply) {
+        match self.parse(text.value, place, reply) {
             Ok(template) => Some(template),
             Err(error) => {
                 self.error(text.origin, format!("{what} of {}: {error}", self.label));
@@ -426,12 +426,12 @@ impl<'a> Reader<'a> {
     /// Parses a template that the route has from its endpoint.
     fn endpoint_template(
         &self,
-        from: &Destination,
+        from: &Destination<'_>,
         what: &str,
-        text: &At<String>,
+        text: At<&str>,
         place: Place,
     ) -> Option<Template> {
-        match self.parse(&text.value, place, false) {
+        match self.parse(text.value, place, false) {
             Ok(template) => Some(template),
             Err(error) => {
                 let this = (from.name.clone(), what.to_owned());
@@ -462,7 +462,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A captured host may be anyone's: nothing secret goes there.
-    fn refuse_secrets(&self, destination: &Destination, sent: &Sent, body: Option<&Template>) {
+    fn refuse_secrets(&self, destination: &Destination<'_>, sent: &Sent, body: Option<&Template>) {
         let named = sent
             .headers
             .iter()

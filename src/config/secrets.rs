@@ -103,9 +103,9 @@ fn read_one(
         return None;
     }
     let (value, origin) = match (file, variable) {
-        (Some(file), _) => (read_file(section, directory, &file)?, file.origin),
+        (Some(file), _) => (read_file(section, directory, file)?, file.origin),
         (_, Some(variable)) => (
-            read_variable(section, &variable, environment)?,
+            read_variable(section, variable, environment)?,
             variable.origin,
         ),
         (None, None) => return None,
@@ -126,9 +126,9 @@ fn read_one(
     Some(Secret::new(value))
 }
 
-fn read_file(section: &Section<'_>, directory: &Path, file: &At<String>) -> Option<String> {
-    let path = directory.join(&file.value);
-    let (label, shown) = (&section.label, quote(&file.value));
+fn read_file(section: &Section<'_>, directory: &Path, file: At<&str>) -> Option<String> {
+    let path = directory.join(file.value);
+    let (label, shown) = (&section.label, quote(file.value));
     let refuse = |what: String| {
         section
             .report
@@ -167,14 +167,10 @@ fn read_file(section: &Section<'_>, directory: &Path, file: &At<String>) -> Opti
 
 /// Warns if every user of this machine can read a file that holds a secret.
 #[cfg(unix)]
-pub(super) fn warn_if_exposed(
-    section: &Section<'_>,
-    file: &At<String>,
-    metadata: &std::fs::Metadata,
-) {
+pub(super) fn warn_if_exposed(section: &Section<'_>, file: At<&str>, metadata: &std::fs::Metadata) {
     use std::os::unix::fs::PermissionsExt;
     if metadata.permissions().mode() & 0o004 != 0 {
-        let (label, shown) = (&section.label, quote(&file.value));
+        let (label, shown) = (&section.label, quote(file.value));
         let text =
             format!("{label}: everyone on this machine can read {shown}; run `chmod o= <file>`");
         section.report.warning(file.origin, text);
@@ -183,16 +179,16 @@ pub(super) fn warn_if_exposed(
 
 /// Warns of nothing: other systems have no such modes.
 #[cfg(not(unix))]
-pub(super) fn warn_if_exposed(_: &Section<'_>, _: &At<String>, _: &std::fs::Metadata) {}
+pub(super) fn warn_if_exposed(_: &Section<'_>, _: At<&str>, _: &std::fs::Metadata) {}
 
 fn read_variable(
     section: &Section<'_>,
-    variable: &At<String>,
+    variable: At<&str>,
     environment: Environment<'_>,
 ) -> Option<String> {
-    let value = environment(&variable.value);
+    let value = environment(variable.value);
     if value.is_none() {
-        let (label, shown) = (&section.label, quote(&variable.value));
+        let (label, shown) = (&section.label, quote(variable.value));
         section.report.error(
             variable.origin,
             format!("{label}: environment variable {shown} is not set; set it for the bridge or use file"),

@@ -157,14 +157,16 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a text.
-    pub(super) fn text(&self, key: &str) -> Option<At<String>> {
+    pub(super) fn text(&self, key: &str) -> Option<At<&'a str>> {
         let (value, origin) = self.take(key)?;
         let Some(text) = value.as_str() else {
             self.mistyped(key, (value, origin), ("a text", "\"…\""));
             return None;
         };
-        let value = text.to_owned();
-        Some(At { value, origin })
+        Some(At {
+            value: text,
+            origin,
+        })
     }
 
     /// Reads `true` or `false`.
@@ -296,7 +298,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a list of texts; a single text is not a list.
-    pub(super) fn texts(&self, key: &str, example: &str) -> Option<Vec<At<String>>> {
+    pub(super) fn texts(&self, key: &str, example: &str) -> Option<Vec<At<&'a str>>> {
         let (found, origin) = self.take(key)?;
         let Some(list) = found.as_array() else {
             self.mistyped(key, (found, origin), ("a list of texts", example));
@@ -305,13 +307,11 @@ impl<'a> Section<'a> {
         let mut texts = Vec::with_capacity(list.len());
         for item in list.iter() {
             let origin = self.source.origin(item.span().start);
-            match item.get_ref() {
-                DeValue::String(text) => texts.push(At {
-                    value: text.to_string(),
-                    origin,
-                }),
-                other => {
-                    self.mistyped(key, (other, origin), ("a list of texts", example));
+            match item.get_ref().as_str() {
+                Some(value) => texts.push(At { value, origin }),
+                None => {
+                    let entry = (item.get_ref(), origin);
+                    self.mistyped(key, entry, ("a list of texts", example));
                 }
             }
         }
@@ -319,7 +319,11 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a table whose values are texts, in file order.
-    pub(super) fn text_table(&self, key: &str, example: &str) -> Option<Vec<(String, At<String>)>> {
+    pub(super) fn text_table(
+        &self,
+        key: &str,
+        example: &str,
+    ) -> Option<Vec<(String, At<&'a str>)>> {
         let (found, origin) = self.take(key)?;
         let Some(table) = found.as_table() else {
             self.mistyped(key, (found, origin), ("a table of texts", example));
@@ -329,14 +333,11 @@ impl<'a> Section<'a> {
         for (name, item) in in_file_order(table) {
             let origin = self.source.origin(item.span().start);
             let name = name.to_owned();
-            match item.get_ref() {
-                DeValue::String(text) => {
-                    let value = text.to_string();
-                    texts.push((name, At { value, origin }));
-                }
-                other => {
+            match item.get_ref().as_str() {
+                Some(value) => texts.push((name, At { value, origin })),
+                None => {
                     let label = format!("{key}.{}", escape(&name));
-                    self.mistyped(&label, (other, origin), ("a text", "\"…\""));
+                    self.mistyped(&label, (item.get_ref(), origin), ("a text", "\"…\""));
                 }
             }
         }

@@ -130,7 +130,7 @@ fn read_roots(section: &Section<'_>, directory: &Path) -> Option<Roots> {
             .is_some_and(|text| text.value.contains(['/', '.']))
         {
             let text = text?;
-            let shown = quote(&text.value);
+            let shown = quote(text.value);
             let error =
                 format!("roots is {shown}, expected a list of files; write `roots = [\"…\"]`");
             section.report.error(text.origin, error);
@@ -146,7 +146,7 @@ fn read_roots(section: &Section<'_>, directory: &Path) -> Option<Roots> {
         let text = "roots is empty, so no certificate could be trusted; name a PEM file";
         section.report.error(section.origin_of("roots"), text);
     }
-    let read = |file: &At<String>| readable(section, directory, "roots", file).0;
+    let read = |file: &At<&str>| readable(section, directory, "roots", *file).0;
     Some(Roots::Files(files.iter().map(read).collect()))
 }
 
@@ -155,12 +155,12 @@ fn readable(
     section: &Section<'_>,
     directory: &Path,
     key: &str,
-    file: &At<String>,
+    file: At<&str>,
 ) -> (PathBuf, Option<std::fs::Metadata>) {
-    let path = directory.join(&file.value);
+    let path = directory.join(file.value);
     let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
     let found = opened.inspect_err(|error| {
-        let (shown, cause) = (quote(&file.value), io_cause(error));
+        let (shown, cause) = (quote(file.value), io_cause(error));
         let text = format!("{key} file {shown} can not be read: {cause}; correct the path");
         section.report.error(file.origin, text);
     });
@@ -181,7 +181,7 @@ fn read_lists(section: &Section<'_>, directory: &Path) -> Option<Lists> {
         let text = "crl is empty; name a file with a revocation list or remove it";
         section.report.error(section.origin_of("crl"), text);
     }
-    let read = |file: &At<String>| readable(section, directory, "crl", file).0;
+    let read = |file: &At<&str>| readable(section, directory, "crl", *file).0;
     Some(Lists::Files(files.iter().map(read).collect()))
 }
 
@@ -203,14 +203,14 @@ fn read_pins(section: &Section<'_>) -> Vec<Pin> {
         match bytes {
             Some(pin) if !pins.contains(&pin) => pins.push(pin),
             Some(_) => {
-                let error = format!("pin {} stands here twice; remove one", quote(&text.value));
+                let error = format!("pin {} stands here twice; remove one", quote(text.value));
                 section.report.error(text.origin, error);
             }
             None => {
                 let error = format!(
                     "pin is {}, expected `sha256/` and 44 characters of base64; copy it from \
                      `mqtt-https-bridge probe`",
-                    quote(&text.value)
+                    quote(text.value)
                 );
                 section.report.error(text.origin, error);
             }
@@ -223,7 +223,7 @@ fn read_unchecked(section: &Section<'_>, roots: &Roots) -> Unchecked {
     let mut unchecked = Unchecked::default();
     let written = section.texts("unchecked", "[\"name\"]");
     for word in written.iter().flatten() {
-        match word.value.as_str() {
+        match word.value {
             "name" => unchecked.name = true,
             "dates" => unchecked.dates = true,
             other => {
@@ -276,10 +276,10 @@ fn read_client_certificate(
         let text = format!("client_certificate would be shown {whom}");
         section.report.error(chain.origin, text);
     }
-    let (chain, _) = readable(section, directory, "client_certificate", &chain);
-    let (path, metadata) = readable(section, directory, "client_key", &key);
+    let (chain, _) = readable(section, directory, "client_certificate", chain);
+    let (path, metadata) = readable(section, directory, "client_key", key);
     if let Some(metadata) = metadata {
-        warn_if_exposed(section, &key, &metadata);
+        warn_if_exposed(section, key, &metadata);
     }
     Some(ClientCertificate { chain, key: path })
 }

@@ -120,8 +120,8 @@ impl Users {
         }
         let mut client_ids = Vec::with_capacity(texts.len());
         for text in texts {
-            let shown = quote(&text.value);
-            match ClientIds::parse(&text.value, user) {
+            let shown = quote(text.value);
+            match ClientIds::parse(text.value, user) {
                 Err(error) => {
                     let mistake = format!(
                         "client ID {shown} {error}; write a whole client ID, or how it begins \
@@ -146,20 +146,20 @@ impl Users {
     }
 
     /// Returns the name if it can be one and is not taken.
-    fn admit(&mut self, name: At<String>, report: &Report) -> Option<String> {
-        if let Err(error) = check_name(&name.value) {
+    fn admit(&mut self, name: At<&str>, report: &Report) -> Option<String> {
+        if let Err(error) = check_name(name.value) {
             report.error(name.origin, error);
             return None;
         }
-        if let Some(first) = self.names.get(&name.value) {
-            let shown = quote(&name.value);
+        if let Some(first) = self.names.get(name.value) {
+            let shown = quote(name.value);
             let text = format!("user {shown} is already defined at {first}; remove one");
             report.error(name.origin, text);
             return None;
         }
         let origin = report.origin(name.origin);
-        self.names.insert(name.value.clone(), origin);
-        Some(name.value)
+        self.names.insert(name.value.to_owned(), origin);
+        Some(name.value.to_owned())
     }
 }
 
@@ -175,7 +175,7 @@ pub(super) struct Holder<'a> {
 fn rules_or(section: &Section<'_>, key: &str, default: &str, holder: Holder<'_>) -> Vec<Rule> {
     read_rules(section, key, holder).unwrap_or_else(|| {
         let text = At {
-            value: default.to_owned(),
+            value: default,
             origin: section.origin,
         };
         expand(text, holder.user).into_iter().collect()
@@ -184,7 +184,7 @@ fn rules_or(section: &Section<'_>, key: &str, default: &str, holder: Holder<'_>)
 
 fn read_password(section: &Section<'_>) -> Option<PasswordHash> {
     let password = section.text("password")?;
-    match PasswordHash::parse(&password.value) {
+    match PasswordHash::parse(password.value) {
         Ok(hash) => Some(hash),
         Err(error) => {
             let text = if password.value.starts_with('$') {
@@ -230,7 +230,7 @@ pub(super) fn read_rules(
     let texts = section.texts(key, "[\"nodes/{user}/#\"]")?;
     let mut rules = Vec::with_capacity(texts.len());
     for text in &texts {
-        match checked(text, key, holder) {
+        match checked(*text, key, holder) {
             Ok(rule) => rules.push(rule),
             Err(error) => section.report.error(text.origin, error),
         }
@@ -238,12 +238,12 @@ pub(super) fn read_rules(
     Some(rules)
 }
 
-fn checked(text: &At<String>, key: &str, holder: Holder<'_>) -> Result<Rule, String> {
-    let shown = quote(&text.value);
+fn checked(text: At<&str>, key: &str, holder: Holder<'_>) -> Result<Rule, String> {
+    let shown = quote(text.value);
     let names = |placeholder: &str| text.value.split('/').any(|level| level == placeholder);
     let is_unknown =
         |level: &str| !matches!(level, "{user}" | "{client}") && level.contains(['{', '}']);
-    Rules::check(&text.value).map_err(|error| rule_error(key, shown, &error))?;
+    Rules::check(text.value).map_err(|error| rule_error(key, shown, &error))?;
     if let Some(level) = text.value.split('/').find(|level| is_unknown(level)) {
         let error = RuleError::Unknown(level.to_owned());
         return Err(rule_error(key, shown, &error));
@@ -270,7 +270,7 @@ fn checked(text: &At<String>, key: &str, holder: Holder<'_>) -> Result<Rule, Str
         ));
     }
     let too_long = || format!("{key} rule {shown} is too long; shorten it");
-    expand(text.clone(), holder.user).ok_or_else(too_long)
+    expand(text, holder.user).ok_or_else(too_long)
 }
 
 fn rule_error(key: &str, shown: Quoted<'_>, error: &RuleError) -> String {
@@ -296,13 +296,16 @@ fn rule_error(key: &str, shown: Quoted<'_>, error: &RuleError) -> String {
     }
 }
 
-fn expand(text: At<String>, user: Option<&Arc<str>>) -> Option<Rule> {
+fn expand(text: At<&str>, user: Option<&Arc<str>>) -> Option<Rule> {
     // A client ID may be anything that its user's `client_ids` allow: `+` covers them all.
     let expanded = text.value.replace("{client}", "+");
     let expanded = expanded.replace("{user}", user.map_or("", |name| name));
     Some(Rule {
         filter: TopicFilter::parse(&expanded).ok()?,
-        text,
+        text: At {
+            value: text.value.to_owned(),
+            origin: text.origin,
+        },
         user: user.cloned(),
     })
 }
@@ -344,7 +347,7 @@ impl UserFiles {
         let file = directory.join(broker::users_file(section.as_ref()));
         let named = |user: Section<'_>| {
             let name = user.text("name")?;
-            Some((name.value, report.origin(name.origin)))
+            Some((name.value.to_owned(), report.origin(name.origin)))
         };
         let fixed = top.list("user").into_iter().filter_map(named).collect();
         report.finish(&shown)?;

@@ -72,21 +72,21 @@ fn read_path(section: &Section<'_>) -> String {
         let text = format!(
             "path is {}, expected one that begins with `/`, without space, `?` and `#`; write \
              `path = \"{PATH}\"`",
-            quote(&path.value)
+            quote(path.value)
         );
         section.report.error(path.origin, text);
     }
-    path.value
+    path.value.to_owned()
 }
 
 fn read_origins(section: &Section<'_>) -> Vec<String> {
     let mut origins = Vec::new();
     let written = section.texts("origins", "[\"https://garden.example\"]");
     for text in written.unwrap_or_default() {
-        match parse_origin(&text.value) {
+        match parse_origin(text.value) {
             Ok(origin) => origins.push(origin),
             Err(remedy) => {
-                let found = quote(&text.value);
+                let found = quote(text.value);
                 section.report.error(
                     text.origin,
                     format!("origins holds {found}, expected a site as browsers name it; {remedy}"),
