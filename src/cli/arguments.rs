@@ -176,4 +176,43 @@ mod tests {
     fn the_arguments_agree_with_each_other() {
         program().debug_assert();
     }
+
+    #[test]
+    fn commands_find_their_arguments_by_name() {
+        let given = |line: &str, read: fn(Given<'_>)| {
+            let words = std::iter::once(PROGRAM.name).chain(line.split(' '));
+            let matches = program().try_get_matches_from(words).unwrap();
+            let (_, own) = Given::new(&matches).command().unwrap();
+            // Asking for a name that is not in the table panics.
+            read(own);
+        };
+        given("run --listen 127.0.0.1:0", |own| {
+            assert_eq!(run::listen(own), ["127.0.0.1:0".parse().unwrap()]);
+        });
+        given("check", |own| drop(check::Arguments::read(own)));
+        given("send topic", |own| drop(send::Arguments::read(own)));
+        given("listener-cert name", |own| {
+            drop(listener_cert::Arguments::read(own));
+        });
+        given("probe https://a --timeout 2s", |own| {
+            let options = probe_options(own);
+            assert_eq!((&*options.url, options.timeout.as_secs()), ("https://a", 2));
+        });
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        let cases = [
+            ("0", Ok(0)),
+            ("2", Ok(2)),
+            ("3", Err("3 is not in 0..=2")),
+            ("-1", Err("-1 is not in 0..=2")),
+            ("70000", Err("70000 is not in 0..=2")),
+            ("x", Err("invalid digit found in string")),
+            ("", Err("cannot parse integer from empty string")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(number(text, 2), expected.map_err(str::to_owned), "{text}");
+        }
+    }
 }
