@@ -20,6 +20,7 @@ use crate::cli::probe::choice::Choice;
 use crate::cli::{Streams, load};
 use crate::config::{Config, escape};
 use crate::core::calendar::date;
+use crate::core::decimal;
 use crate::core::endpoint::{Limits, Roots};
 use crate::core::outcome::{Code, Failure, Phase, Response};
 use crate::core::request::{Method, Request};
@@ -248,12 +249,8 @@ fn print_phases(progress: &Progress, end: Instant, out: &mut dyn Write) -> io::R
             (Phase::Connect, Some(peer)) => format!("  {peer}"),
             _ => String::new(),
         };
-        let milliseconds = took.as_secs_f64() * 1000.0;
-        writeln!(
-            out,
-            "{:<11} {milliseconds:>9.1} ms{peer}",
-            phase_name(*phase)
-        )?;
+        let milliseconds = decimal::milliseconds(took, 1).to_string();
+        writeln!(out, "{:<11} {milliseconds:>9} ms{peer}", phase_name(*phase))?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ pub mod belief;
 pub mod bridge;
 pub(crate) mod calendar;
 pub mod certificates;
+pub(crate) mod decimal;
 pub mod endpoint;
 pub mod hub;
 pub(crate) mod json;

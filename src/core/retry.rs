@@ -49,12 +49,20 @@ impl Retry {
     pub fn delay(&self, attempt: u32, after: Option<Duration>, random: u32) -> Duration {
         let doublings = attempt.saturating_sub(1).min(20);
         let whole = self.first.saturating_mul(1 << doublings).min(self.longest);
-        let part = whole.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0);
+        let part = share(whole / 2, random);
         match after {
             Some(after) => after.min(LONGEST_AFTER) + self.first.min(part),
             None => whole / 2 + part,
         }
     }
+}
+
+/// Returns as much of a duration as `random` is of the largest number, to the microsecond.
+fn share(whole: Duration, random: u32) -> Duration {
+    // 26 bits of it, so that the product of a day fits.
+    let (random, largest) = (u64::from(random >> 6), u64::from(u32::MAX >> 6));
+    let micros = whole.as_secs().saturating_mul(1_000_000) + u64::from(whole.subsec_micros());
+    Duration::from_micros(micros.saturating_mul(random) / largest)
 }
 
 /// What an outcome says of the way to the server.

@@ -21,6 +21,7 @@ use crate::Shutdown;
 use crate::cli::exit::Exit;
 use crate::cli::{Streams, send};
 use crate::core::calendar::date;
+use crate::core::decimal;
 use crate::io::clock;
 use crate::io::tls::failure::brief;
 use cases::Case;
@@ -132,7 +133,7 @@ async fn ask_all(cases: Vec<Case>, streams: &mut Streams<'_>) -> io::Result<Resu
                 "DIFFERS: "
             }
         };
-        let time = format!("{:.0} ms", took.as_secs_f64() * 1000.0);
+        let time = format!("{} ms", decimal::milliseconds(took, 0));
         let got = format!("{mark}{}", brief(&got));
         columns.print([case.name, case.expected, &time, &got], streams)?;
     }
@@ -170,10 +171,13 @@ fn agrees(expected: &str, got: &str) -> bool {
 fn conclude(tally: Tally, started: Instant, streams: &mut Streams<'_>) -> io::Result<Exit> {
     let Tally { agree, differ } = tally;
     let took = clock::now().saturating_duration_since(started);
-    let (today, seconds) = (date(clock::unix_time().as_secs()), took.as_secs_f64());
+    let (today, seconds) = (
+        date(clock::unix_time().as_secs()),
+        decimal::seconds(took, 1),
+    );
     writeln!(
         streams.out,
-        "\n{} cases in {seconds:.1} s, by a clock that says {today}: {agree} as expected, \
+        "\n{} cases in {seconds} s, by a clock that says {today}: {agree} as expected, \
          {differ} not\n{NOT_MADE}",
         agree + differ
     )?;

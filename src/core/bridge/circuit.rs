@@ -129,7 +129,8 @@ impl Circuit {
             None if open.probe <= now => return None,
             None => {
                 let left = open.probe.saturating_duration_since(now);
-                format!("next try in {} s", left.as_secs_f64().ceil())
+                let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+                format!("next try in {seconds} s")
             }
         };
         let Failure { code, detail, .. } = &open.why;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::core::bridge::circuit::{Change, Standing};
 use crate::core::bridge::queue::{Item, Queue, Waiting};
 use crate::core::bridge::{Action, Bridge, JobId, Pending, Report};
+use crate::core::decimal;
 use crate::core::endpoint::{Endpoint, Redirects};
 use crate::core::outcome::{Code, Failure, Outcome};
 use crate::core::reply::{Answer, Composer};
@@ -182,7 +183,7 @@ impl Bridge {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        let seconds = waiting.job.limits.deadline.as_secs_f64();
+        let seconds = decimal::seconds(waiting.job.limits.deadline, 3).short();
         let queue = self.queues.get(waiting.pending.queue);
         let client = &waiting.pending.publisher.client;
         let failure = match &self.clock_unset {

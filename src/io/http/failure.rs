@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+use crate::core::decimal;
 use crate::core::outcome::{Code, Failure, Phase};
 use crate::io::http::exchange::{Plan, Progress};
 use crate::io::tls::failure::{brief, within};
@@ -39,7 +40,7 @@ pub(crate) fn timed_out(phase: Option<Phase>, after: Duration) -> Failure {
         Some(Phase::Receive) => Code::TimeoutResponse,
         Some(Phase::Prepare | Phase::Reply) | None => Code::TimeoutQueue,
     };
-    Failure::new(code, format!("after {:.1} s", after.as_secs_f64()))
+    Failure::new(code, format!("after {} s", decimal::seconds(after, 1)))
 }
 
 /// Returns the failure for what went wrong beneath an exchange.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::core::certificates::{Sighting, Whose};
+use crate::core::decimal;
 use crate::io::tls::certificate::Certificate;
 use crate::io::tls::client::Handshake;
 use crate::io::tls::failure::brief;
@@ -58,8 +59,9 @@ impl fmt::Display for Handshakes {
         match self.count {
             0 => f.write_str("0"),
             count => {
-                let each = self.cpu.as_secs_f64() * 1000.0 / count as f64;
-                write!(f, "{count} of {each:.3} ms CPU")
+                let each = self.cpu / u32::try_from(count).unwrap_or(u32::MAX);
+                let each = decimal::milliseconds(each, 3);
+                write!(f, "{count} of {each} ms CPU")
             }
         }
     }
