@@ -4,12 +4,12 @@
 //! asks, and notices that time has passed with the next handshake. Says each thing once: it
 //! remembers what it said until the program ends.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::core::calendar::iso8601;
+use crate::core::few::Few;
 use crate::core::json::push_string;
 use crate::core::message::{Message, QoS};
 use crate::core::status;
@@ -88,7 +88,7 @@ pub fn are_old_roots(published: u64, now: u64) -> bool {
 #[derive(Debug, Default)]
 pub struct Watch {
     /// By topic.
-    known: BTreeMap<String, Known>,
+    known: Few<String, Known>,
     /// Counts handshakes, to tell which was earlier.
     last: usize,
 }
@@ -155,7 +155,7 @@ impl Watch {
 
     /// Returns what is known of each certificate at a time in seconds since 1970, by name.
     pub fn known(&self, now: u64) -> Vec<status::Certificate> {
-        let shown = self.known.values().map(|known| {
+        let shown = self.known.iter().map(|(_, known)| {
             let sighting = &known.sighting;
             status::Certificate {
                 name: sighting.place().1,

@@ -11,6 +11,7 @@ pub(crate) mod calendar;
 pub mod certificates;
 pub(crate) mod decimal;
 pub mod endpoint;
+pub(crate) mod few;
 pub mod hub;
 pub(crate) mod json;
 pub mod memory;

@@ -3,9 +3,7 @@
 //! A client ID is chosen by the client. Only where it is bound to a user can a rule trust it, and
 //! only if nobody else may have it: so a binding works both ways.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::core::access::USER;
@@ -74,9 +72,8 @@ impl ClientIds {
 /// Whose the client IDs are that belong to somebody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bindings {
-    whole: BTreeMap<String, Arc<str>>,
-    /// By the text that they begin with.
-    beginning: BTreeMap<String, Arc<str>>,
+    /// With who has them; sorted, so that what begins alike stands together.
+    bound: Vec<(ClientIds, Arc<str>)>,
 }
 
 impl Bindings {
@@ -88,24 +85,22 @@ impl Bindings {
         if let Some(other) = self.holder(ids, user) {
             return Err(other);
         }
-        let map = match ids.begins {
-            true => &mut self.beginning,
-            false => &mut self.whole,
-        };
-        map.insert(ids.text.clone(), Arc::clone(user));
+        if let Err(at) = self.find(&ids.text, ids.begins) {
+            self.bound.insert(at, (ids.clone(), Arc::clone(user)));
+        }
         Ok(())
     }
 
     /// Returns whose a client ID is, `None` if anybody may have it.
     pub fn owner<'b>(&'b self, client: &'b str) -> Option<&'b Arc<str>> {
-        let whole = self.whole.get(client);
+        let whole = self.get(client, false);
         whole.or_else(|| self.starts(client).next())
     }
 
     /// The users who have all that begins with a start of the text, or with the whole of it.
     fn starts<'b>(&'b self, text: &'b str) -> impl Iterator<Item = &'b Arc<str>> {
         let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
-        ends.filter_map(|end| self.beginning.get(text.get(..end)?))
+        ends.filter_map(|end| self.get(text.get(..end)?, true))
     }
 
     fn holder(&self, ids: &ClientIds, user: &Arc<str>) -> Option<Arc<str>> {
@@ -115,14 +110,24 @@ impl Bindings {
             return Some(Arc::clone(found));
         }
         if !ids.begins {
-            return self.whole.get(text).filter(other).map(Arc::clone);
+            return self.get(text, false).filter(other).map(Arc::clone);
         }
-        [&self.whole, &self.beginning].into_iter().find_map(|map| {
-            let from = (Bound::Included(text), Bound::Unbounded);
-            let behind = map.range::<str, _>(from);
-            let below = behind.take_while(|(own, _)| own.starts_with(text));
-            below.map(|(_, own)| own).find(other).map(Arc::clone)
-        })
+        let from = self.find(text, false).unwrap_or_else(|at| at);
+        let behind = self.bound.iter().skip(from);
+        let mut below = behind.take_while(|(own, _)| own.text.starts_with(text));
+        let (_, found) = below.find(|(_, own)| own != user)?;
+        Some(Arc::clone(found))
+    }
+
+    fn get(&self, text: &str, begins: bool) -> Option<&Arc<str>> {
+        let at = self.find(text, begins).ok()?;
+        self.bound.get(at).map(|(_, user)| user)
+    }
+
+    /// Returns where client IDs are, or where they belong.
+    fn find(&self, text: &str, begins: bool) -> Result<usize, usize> {
+        let order = |own: &ClientIds| own.text.as_str().cmp(text).then(own.begins.cmp(&begins));
+        self.bound.binary_search_by(|(own, _)| order(own))
     }
 }
 

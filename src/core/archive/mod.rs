@@ -5,13 +5,14 @@
 
 pub(crate) mod value;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::core::bridge::Ticket;
+use crate::core::few::Few;
 use crate::core::session::SessionId;
 use crate::core::store::{Change, Key, Kind};
 
@@ -83,11 +84,11 @@ pub(crate) struct Archive {
     interval: Option<Duration>,
     gone: Gone,
     /// The latest number given in each kind.
-    latest: BTreeMap<Kind, u64>,
+    latest: Few<Kind, u64>,
     changes: Vec<Change>,
     waiters: Vec<Waiter>,
     token: usize,
-    waiting: BTreeMap<usize, Vec<Waiter>>,
+    waiting: HashMap<usize, Vec<Waiter>>,
     holds: HashMap<Ticket, Hold>,
     clock: Option<(u64, Instant)>,
     /// When to store what need not be stored at once, if there is such.
@@ -123,8 +124,8 @@ impl Archive {
 
     /// Takes note that a number is in use.
     pub(crate) fn see(&mut self, key: Key) {
-        let latest = self.latest.entry(key.kind).or_default();
-        *latest = key.id.max(*latest);
+        let latest = self.latest.get(&key.kind).copied().unwrap_or_default();
+        self.latest.insert(key.kind, key.id.max(latest));
     }
 
     /// Takes over what is in the store already.

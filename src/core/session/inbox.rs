@@ -4,10 +4,11 @@
 //! (MQTT-4.6.0-2, MQTT-4.6.0-3). What is not acknowledged yet is known by its packet identifier,
 //! so that sending it again does not make it another message.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::core::archive::Record;
 use crate::core::bridge::Ticket;
+use crate::core::few::Few;
 use crate::core::hub::ConnectionId;
 use crate::core::message::QoS;
 use crate::core::packet::{Outgoing, Version, reason};
@@ -46,7 +47,7 @@ pub(crate) struct Inbox {
     pending: VecDeque<Pending>,
     /// QoS 2: what was taken in and not released by PUBREL, and over which connection it came
     /// last. Part of the session (§4.1).
-    received: BTreeMap<u16, Received>,
+    received: Few<u16, Received>,
 }
 
 #[derive(Debug)]
@@ -173,7 +174,7 @@ impl Inbox {
 
     /// Returns the connections whose publishes at QoS 2 have no answer yet.
     pub(crate) fn awaited(&self) -> impl Iterator<Item = ConnectionId> {
-        self.received.values().filter_map(|own| own.awaits)
+        self.received.iter().filter_map(|(_, own)| own.awaits)
     }
 
     /// Gives a publish its reason code; what can leave now over the `present` connection goes to
@@ -285,7 +286,7 @@ impl Inbox {
     /// connection (§4.9); those left over from earlier ones must be bounded all the same.
     fn is_exceeded(&self, connection: ConnectionId, version: Version) -> bool {
         let pending = self.pending.iter();
-        let at_least_once = pending.filter(|own| !self.received.contains_key(&own.packet_id));
+        let at_least_once = pending.filter(|own| !self.received.contains(&own.packet_id));
         let at_least_once = at_least_once.count();
         if at_least_once + self.received.len() >= MAX_UNFINISHED {
             return true;
@@ -295,8 +296,8 @@ impl Inbox {
         }
         let received = self
             .received
-            .values()
-            .filter(|own| own.connection == connection);
+            .iter()
+            .filter(|(_, own)| own.connection == connection);
         at_least_once + received.count() >= usize::from(RECEIVE_MAXIMUM)
     }
 }

@@ -3,12 +3,12 @@
 //! They come back in the order of their numbers. So what is stored late gets a number of its own,
 //! and whatever follows it another, higher one.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::core::archive::Archive;
 use crate::core::archive::value::{Deliverable, DeliveryValue, Stage};
+use crate::core::few::Few;
 use crate::core::message::QoS;
 use crate::core::packet::Outgoing;
 use crate::core::store::Kind;
@@ -44,20 +44,18 @@ impl Outbox {
     /// is to be stored `anew`.
     pub(crate) fn keep_all(&mut self, session: u64, anew: bool, archive: &mut Archive) {
         let mut last = 0;
-        let mut used = BTreeSet::new();
+        let mut used = Few::default();
         for (packet_id, item, kept) in self.window.unfinished() {
-            used.insert(packet_id);
+            used.insert(packet_id, ());
             if let Some(item) = item {
                 keep_in_order(item, (session, packet_id), (&mut last, anew), archive);
             } else if let Some(kept) = kept {
                 release(kept, (session, packet_id), anew, archive);
             }
         }
-        used.extend(
-            self.queue
-                .iter()
-                .filter_map(|own| Some(own.kept.as_ref()?.packet_id)),
-        );
+        for kept in self.queue.iter().filter_map(|own| own.kept.as_ref()) {
+            used.insert(kept.packet_id, ());
+        }
         for item in self
             .queue
             .iter_mut()
@@ -68,7 +66,7 @@ impl Outbox {
             let Some(packet_id) = packet_id else { return };
             if kept.is_none() {
                 self.window.reserve(packet_id);
-                used.insert(packet_id);
+                used.insert(packet_id, ());
             }
             keep_in_order(item, (session, packet_id), (&mut last, anew), archive);
         }

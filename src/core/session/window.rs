@@ -5,10 +5,11 @@
 //! unacknowledged holds up everything behind it. The client may have it all the same: it goes on
 //! counting against the client's Receive Maximum, which is never exceeded (MQTT 5 §4.9).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::core::few::Few;
 use crate::core::message::QoS;
 use crate::core::packet::{Outgoing, reason};
 use crate::core::store::Key;
@@ -26,7 +27,7 @@ pub(super) struct Window {
     sent: usize,
     /// Identifiers given up over this connection, which the client has not answered: it counts
     /// them still, and they are in use.
-    given_up: BTreeSet<u16>,
+    given_up: Few<u16>,
     last_id: u16,
 }
 
@@ -80,7 +81,7 @@ impl Window {
     /// Prepares for a new connection: what is unacknowledged is sent again (MQTT-4.4.0-1).
     pub(super) fn resume(&mut self) {
         self.sent = 0;
-        self.given_up = BTreeSet::new();
+        self.given_up = Few::default();
     }
 
     /// Returns whether one more may be sent for the first time.
@@ -277,7 +278,7 @@ impl Window {
             let index = sent.position(|own| own.since + patience <= now)?;
             self.sent -= 1;
             let own = self.in_flight.remove(index)?;
-            self.given_up.insert(own.packet_id);
+            self.given_up.insert(own.packet_id, ());
             if let Stage::Published(item) = own.stage {
                 return Some(item);
             }

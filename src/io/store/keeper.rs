@@ -1,6 +1,6 @@
 //! Brings batches to the disk and reads values; all of it waits for the disk.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::cause::{self, Unopened};
 use super::files::Files;
 use super::trouble::{Trouble, left_out};
 use super::{Request, Status, Stored};
-use crate::core::store::{Chain, Change, Format, Group, Key, Limits, look, value};
+use crate::core::store::{Chain, Change, Format, Group, Key, Limits, Place, look, value};
 use crate::io::clock;
 use crate::io::log::caps::Line;
 
@@ -24,8 +24,8 @@ pub(crate) struct Keeper {
     pub(super) files: Files,
     chain: Chain,
     limits: Limits,
-    /// What was to be removed with batches that could not be written.
-    owed: BTreeSet<Key>,
+    /// What was to be removed with batches that could not be written, and where it is.
+    owed: BTreeMap<Key, Place>,
     /// Bytes by which the last batch that made something grow was to do so, stored or not.
     wanted: usize,
     trouble: Trouble,
@@ -81,7 +81,7 @@ impl Keeper {
             files,
             chain: Chain::new(limits),
             limits,
-            owed: BTreeSet::new(),
+            owed: BTreeMap::new(),
             wanted: 1,
             trouble: Trouble::default(),
             status: Status::default(),
@@ -276,12 +276,11 @@ impl Keeper {
     /// Remembers what a batch that is not stored was to remove.
     fn owe(&mut self, changes: &[Change]) {
         for change in changes {
-            match change {
-                Change::Delete(key) if self.chain.place(*key).is_some() => {
-                    self.owed.insert(*key);
-                }
-                // Not stored either, and so not to be removed.
-                Change::Delete(_) | Change::Put(..) => {}
+            // What is not stored either is not to be removed.
+            if let Change::Delete(key) = change
+                && let Some(place) = self.chain.place(*key)
+            {
+                self.owed.insert(*key, place);
             }
         }
     }
@@ -289,7 +288,7 @@ impl Keeper {
     /// Returns the bytes that were written, 0 if there was nothing to write. An error comes with
     /// the bytes that were refused.
     fn write(&mut self, batches: &[Vec<Change>]) -> Result<u64, (io::Error, u64)> {
-        let owed: Vec<_> = self.owed.iter().map(|key| Change::Delete(*key)).collect();
+        let owed: Vec<_> = self.owed.keys().map(|key| Change::Delete(*key)).collect();
         let all = || std::iter::once(owed.as_slice()).chain(batches.iter().map(Vec::as_slice));
         if all().all(<[Change]>::is_empty) {
             return Ok(0);

@@ -4,7 +4,6 @@
 //! folders above for being moved or removed themselves, which happens next to never, while what is
 //! in them changes all the time.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::pending;
 use std::path::{Component, Path, PathBuf};
@@ -15,6 +14,8 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::core::few::Few;
+
 /// Links in one path, as in the kernel.
 const LINKS: usize = 40;
 /// How often the folders are gone through again because they changed in the meantime.
@@ -23,7 +24,7 @@ const ROUNDS: usize = 3;
 const READS: usize = 1024;
 
 /// Folders and what is to be watched of them.
-type Folders = BTreeMap<PathBuf, WatchFlags>;
+type Folders = Few<PathBuf, WatchFlags>;
 
 /// An inotify queue, or nothing where it cannot be had.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Notices {
         let Some(queue) = &self.queue else {
             return false;
         };
-        let mut folders = Folders::new();
+        let mut folders = Folders::default();
         for _ in 0..ROUNDS {
             let before = std::mem::replace(&mut folders, folders_to(files));
             if before == folders {
@@ -99,7 +100,7 @@ impl Notices {
 fn watch(queue: &AsyncFd<OwnedFd>, folders: &Folders) -> (bool, Vec<i32>) {
     let mut complete = true;
     let mut watched = Vec::new();
-    for (folder, flags) in folders {
+    for (folder, flags) in folders.iter() {
         match inotify::add_watch(queue, folder, *flags) {
             Ok(number) => watched.push(number),
             // Gone since, of which the next round tells. Of folders that must not be read, those
@@ -128,7 +129,7 @@ fn inside() -> WatchFlags {
 
 /// Returns the folders that lead to the files, and what is to be watched in each.
 fn folders_to(files: &[&Path]) -> Folders {
-    let mut folders = Folders::new();
+    let mut folders = Folders::default();
     for file in files {
         lead(file, &mut folders);
     }
@@ -148,7 +149,9 @@ fn lead(file: &Path, folders: &mut Folders) {
         let found = next.symlink_metadata().map(|data| data.file_type());
         match found {
             Ok(kind) if kind.is_dir() && !ahead.is_empty() => {
-                folders.entry(at).or_insert_with(itself);
+                if !folders.contains(&at) {
+                    folders.insert(at, itself());
+                }
                 at = next;
             }
             Ok(kind) if kind.is_symlink() && links < LINKS => {
