@@ -30,4 +30,5 @@ pub mod status;
 pub mod store;
 pub mod subscriptions;
 pub mod template;
+pub(crate) mod timetable;
 pub mod topic;

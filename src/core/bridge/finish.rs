@@ -40,7 +40,7 @@ impl Bridge {
             self.count(place.slot, |counters| counters.queued += 1);
             if let Some(queue) = self.queues.get_mut(place.queue) {
                 let item = Item::Direct(waiting);
-                queue.put_back(&place.client, place.slot, item, (until, id));
+                queue.put_back(&place, item, (until, id));
             }
         } else {
             self.settle(&waiting.pending, &outcome, actions);
@@ -157,7 +157,7 @@ impl Bridge {
         for (client, slot, id) in direct {
             let queue = self.queues.get_mut(at);
             if let Some(waiting) = queue.and_then(|queue| queue.remove(&client, slot, id)) {
-                self.deadlines.remove(&(waiting.job.deadline, id));
+                self.deadlines.remove((waiting.job.deadline, id));
                 self.answer_waiting(*waiting, failure.clone(), actions);
             }
         }

@@ -5,6 +5,7 @@
 //! of an outcome in `finish`, of an endpoint that fails in `circuit`, whose turn it is in `queue`,
 //! and what a new configuration changes in `routes`.
 
+mod agenda;
 mod circuit;
 mod direct;
 mod event;
@@ -23,7 +24,7 @@ pub(crate) mod testing;
 mod tests;
 mod value;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,6 +36,7 @@ use crate::core::reply::Address;
 use crate::core::route::{Route, RouteTable};
 use crate::core::template::{MessageId, Values};
 
+use agenda::Agenda;
 pub use circuit::Standing;
 pub use event::{Action, Counters, EndpointState, Event, Job, JobId, Publisher, Report, Ticket};
 use moves::Trail;
@@ -63,8 +65,8 @@ pub struct Bridge {
     /// The position in `slots` for each route.
     slot_of: Vec<usize>,
     running: HashMap<JobId, Box<Waiting>>,
-    /// Deadlines of waiting jobs, with the place where each waits.
-    deadlines: BTreeMap<(Instant, JobId), Place>,
+    /// Deadlines of waiting jobs.
+    deadlines: Agenda,
     /// Lanes that a route has taken to another endpoint before they had ended.
     trails: Vec<Trail>,
     portal: Portal,
@@ -161,7 +163,7 @@ impl Bridge {
             slots: Vec::new(),
             slot_of: Vec::new(),
             running: HashMap::new(),
-            deadlines: BTreeMap::new(),
+            deadlines: Agenda::default(),
             trails: Vec::new(),
             portal: Portal::default(),
             shelf: Shelf::default(),
@@ -234,7 +236,7 @@ impl Bridge {
 
     /// Returns when to call [`Bridge::handle_timeout`].
     pub fn next_timeout(&self) -> Option<Instant> {
-        let deadline = self.deadlines.keys().next().map(|(deadline, _)| *deadline);
+        let deadline = self.deadlines.next();
         if self.clock_unset.is_some() || self.stopping {
             return deadline;
         }
@@ -245,12 +247,7 @@ impl Bridge {
     /// Answers waiting jobs whose deadline has passed, with what their last attempt came to or
     /// with `timeout.queue`, and starts those whose time has come.
     pub fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        while let Some(entry) = self.deadlines.first_entry() {
-            let (deadline, id) = *entry.key();
-            if deadline > now {
-                break;
-            }
-            let place = entry.remove();
+        while let Some((id, place)) = self.deadlines.pop_due(now) {
             if let Some(waiting) = self.withdraw(&place, id) {
                 self.settle_late(*waiting, now, actions);
             }
@@ -342,7 +339,7 @@ impl Bridge {
                 }
             };
             let Waiting { job, pending, .. } = &*waiting;
-            self.deadlines.remove(&(job.deadline, job.id));
+            self.deadlines.remove((job.deadline, job.id));
             if job.deadline <= now {
                 queue.finish(&pending.publisher.client, pending.slot, true);
                 self.settle_late(*waiting, now, actions);
@@ -380,7 +377,7 @@ impl Bridge {
 
     fn stop(&mut self, actions: &mut Vec<Action>) {
         self.stopping = true;
-        for ((_, id), place) in std::mem::take(&mut self.deadlines) {
+        while let Some((_, id, place)) = self.deadlines.pop() {
             if let Some(waiting) = self.withdraw(&place, id) {
                 self.answer_waiting(*waiting, stopping(), actions);
             }

@@ -119,7 +119,7 @@ impl Queue {
         client.with_lane(slot, |lane| {
             lane.waiting.push_front(item);
             if let Some(key) = lane.delayed.take() {
-                delayed.remove(&key);
+                delayed.remove(key);
             }
         });
         self.arrange(name, slot);

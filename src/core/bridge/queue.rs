@@ -5,13 +5,14 @@
 //! nobody but its own lane. Whose turn it is not yet, by a rate or by the endpoint's circuit, is
 //! passed over and keeps its place.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::core::bridge::agenda::Agenda;
 use crate::core::bridge::circuit::{Admission, Circuit};
 use crate::core::bridge::rate::{Bucket, Common};
-use crate::core::bridge::{Job, JobId, Pending};
+use crate::core::bridge::{Job, JobId, Pending, Place};
 use crate::core::endpoint::Endpoint;
 use crate::core::outcome::{Code, Failure, Outcome};
 
@@ -92,7 +93,7 @@ pub(super) struct Queue {
     /// Clients with a lane in `ready`, each once, the next one first.
     turns: VecDeque<Arc<str>>,
     /// Lanes that go on at a time, with the job that waits for it.
-    pub(super) delayed: BTreeMap<(Instant, JobId), (Arc<str>, usize)>,
+    pub(super) delayed: Agenda,
     bucket: Common,
     /// The buckets of clients, as far as they are not full.
     allowances: HashMap<Arc<str>, Bucket>,
@@ -154,7 +155,7 @@ impl Queue {
             stored: 0,
             clients: HashMap::new(),
             turns: VecDeque::new(),
-            delayed: BTreeMap::new(),
+            delayed: Agenda::default(),
             bucket: Common::default(),
             allowances: HashMap::new(),
             wake: None,
@@ -330,21 +331,18 @@ impl Queue {
     }
 
     /// Takes the lane's running job back, to be started again at that time.
-    pub(super) fn put_back(
-        &mut self,
-        name: &Arc<str>,
-        slot: usize,
-        item: Item,
-        (until, id): (Instant, JobId),
-    ) {
-        self.end_run(name, slot);
+    pub(super) fn put_back(&mut self, place: &Place, item: Item, key: (Instant, JobId)) {
+        self.end_run(&place.client, place.slot);
         self.stored += usize::from(item.is_stored());
-        let lane = self.clients.get_mut(name).and_then(|it| it.lane(slot));
-        if let Some(lane) = lane {
+        if let Some(lane) = self.lane(place) {
             lane.waiting.push_front(item);
-            lane.delayed = Some((until, id));
-            self.delayed.insert((until, id), (Arc::clone(name), slot));
+            lane.delayed = Some(key);
+            self.delayed.insert(key, place.clone());
         }
+    }
+
+    pub(super) fn lane(&mut self, place: &Place) -> Option<&mut Lane> {
+        self.clients.get_mut(&place.client)?.lane(place.slot)
     }
 
     fn end_run(&mut self, name: &Arc<str>, slot: usize) -> bool {
@@ -359,23 +357,18 @@ impl Queue {
 
     /// Lets lanes go on whose time has come.
     pub(super) fn release_delayed(&mut self, now: Instant) {
-        while let Some(entry) = self.delayed.first_entry() {
-            if entry.key().0 > now {
-                return;
-            }
-            let (name, slot) = entry.remove();
-            if let Some(lane) = self.clients.get_mut(&name).and_then(|it| it.lane(slot)) {
+        while let Some((_, place)) = self.delayed.pop_due(now) {
+            if let Some(lane) = self.lane(&place) {
                 lane.delayed = None;
             }
-            self.arrange(&name, slot);
+            self.arrange(&place.client, place.slot);
         }
     }
 
     /// Returns when [`Queue::start_next`] may have something that it has not now, without
     /// anything else happening.
     pub(super) fn wake(&self) -> Option<Instant> {
-        let delayed = self.delayed.keys().next().map(|(until, _)| *until);
-        sooner(self.wake, delayed)
+        sooner(self.wake, self.delayed.next())
     }
 
     /// Takes a waiting job of a direct route out of its lane.
@@ -393,7 +386,7 @@ impl Queue {
         };
         if let Some(key) = lane.delayed.filter(|(_, first)| *first == id) {
             lane.delayed = None;
-            self.delayed.remove(&key);
+            self.delayed.remove(key);
         }
         self.held -= 1;
         if let Some(client) = self.clients.get_mut(name) {

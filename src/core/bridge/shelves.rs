@@ -60,16 +60,13 @@ impl Queue {
 
     /// Lets messages go on at once that wait for another attempt.
     pub(super) fn hurry(&mut self) {
-        let delayed = std::mem::take(&mut self.delayed);
-        for (key, (name, slot)) in delayed {
-            let lane = self.clients.get_mut(&name).and_then(|it| it.lane(slot));
-            match lane {
-                Some(lane) if lane.is_direct() => {
-                    self.delayed.insert(key, (name, slot));
-                }
+        let mut delayed = std::mem::take(&mut self.delayed);
+        while let Some((until, id, place)) = delayed.pop() {
+            match self.lane(&place) {
+                Some(lane) if lane.is_direct() => self.delayed.insert((until, id), place),
                 Some(lane) => {
                     lane.delayed = None;
-                    self.arrange(&name, slot);
+                    self.arrange(&place.client, place.slot);
                 }
                 None => {}
             }
@@ -86,7 +83,7 @@ impl Queue {
         self.stored -= 1;
         if let Some(key) = lane.delayed.filter(|_| at == 0) {
             lane.delayed = None;
-            self.delayed.remove(&key);
+            self.delayed.remove(key);
         }
         self.arrange(name, slot);
         self.forget(name);

@@ -477,7 +477,7 @@ impl Bridge {
         if known && at == place.queue {
             if let Some(queue) = self.queues.get_mut(at) {
                 let item = Item::Stored(entry);
-                queue.put_back(&place.client, place.slot, item, (until, id));
+                queue.put_back(place, item, (until, id));
             }
             return;
         }

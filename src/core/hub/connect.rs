@@ -1,6 +1,6 @@
 //! The beginning and the end of connections and sessions.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::notice::likely_cause;
 use super::{ConnectionId, Effect, Hub, Report, wake};
 use crate::core::access::{Grants, Identity, MAX_CLIENT_ID};
+use crate::core::few::Few;
 use crate::core::memory::{Charge, ENTRY};
 use crate::core::message::Message;
 use crate::core::packet::{self, ConnAck, Connect, Disconnect, Grant, Outgoing, Version, reason};
@@ -159,7 +160,7 @@ impl Hub {
                 return Err(Violation(reason::PROTOCOL_ERROR, what));
             }
             own.expiry = expiry;
-            self.unsaved.insert(session);
+            self.unsaved.insert(session, ());
         }
         self.effects.push_back(Effect::Close(connection.id));
         // Any other reason code leaves the will in force (MQTT-3.1.2-8, MQTT-3.14.4-3).
@@ -178,7 +179,7 @@ impl Hub {
         };
         self.connections.remove(&connection.id);
         if let Some(at) = connection.look_at {
-            self.timers.remove(&(at, session));
+            self.timers.remove(at, session.0);
         }
         own.control.drain();
         own.inbox.disconnect();
@@ -205,9 +206,9 @@ impl Hub {
             return;
         };
         own.link = Link::Down(absence);
-        self.offline.insert((now, session));
+        self.offline.insert(now, session.0);
         if let Some(due) = absence.due() {
-            self.timers.insert((due, session));
+            self.timers.insert(due, session.0);
         }
         if let Some(will) = due_will {
             self.publish_will(session, will, now);
@@ -246,7 +247,7 @@ impl Hub {
         }
         absence.will_at = None;
         if let Some(due) = absence.due() {
-            self.timers.insert((due, session));
+            self.timers.insert(due, session.0);
         }
         if let Some(will) = own.will.take() {
             self.publish_will(session, will, now);
@@ -267,7 +268,7 @@ impl Hub {
         let given_up = own.outbox.give_up(patience, connection.version, now);
         connection.look_at = own.outbox.overdue_at(patience);
         if let Some(at) = connection.look_at {
-            self.timers.insert((at, session));
+            self.timers.insert(at, session.0);
         }
         let is_exhausted = own.outbox.is_exhausted(connection.quota);
         let client = Arc::clone(&own.client);
@@ -425,7 +426,7 @@ impl Hub {
         let Some(mut own) = self.sessions.remove(session) else {
             return;
         };
-        for filter in &own.filters {
+        for (filter, ()) in own.filters.iter() {
             self.subscriptions.remove(filter, session);
         }
         for connection in own.inbox.awaited() {
@@ -442,9 +443,9 @@ impl Hub {
     }
 
     fn forget_absence(&mut self, session: SessionId, absence: &Absence) {
-        self.offline.remove(&(absence.since, session));
+        self.offline.remove(absence.since, session.0);
         if let Some(due) = absence.due() {
-            self.timers.remove(&(due, session));
+            self.timers.remove(due, session.0);
         }
     }
 }
@@ -485,7 +486,7 @@ fn new_session(
         reply_packet: None,
         grants: Grants::default(),
         expiry: connect.session_expiry,
-        filters: BTreeSet::new(),
+        filters: Few::default(),
         filter_cost: 0,
         filter_charge,
         will: None,

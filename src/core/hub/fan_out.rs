@@ -121,7 +121,7 @@ impl Hub {
                 session.outbox.keep(&mut item, id, &mut self.archive);
                 // Else the message would be nobody's after a power cut.
                 if !session.is_stored {
-                    self.unsaved.insert(first.session);
+                    self.unsaved.insert(first.session, ());
                 }
             } else {
                 self.archive.plan(now);

@@ -26,13 +26,14 @@ mod surplus;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::access::Identity;
 use crate::core::archive::{Archive, Taken};
 use crate::core::bridge::Ticket;
+use crate::core::few::Few;
 use crate::core::memory::Meter;
 use crate::core::message::Message;
 use crate::core::packet::{Connect, Incoming, Outgoing, Version, reason};
@@ -40,6 +41,7 @@ use crate::core::retained::Retained;
 use crate::core::session::inbox::Violation;
 use crate::core::session::{Link, Session, SessionId};
 use crate::core::subscriptions::{FilterTree, MAX_LEVELS, Subscriptions};
+use crate::core::timetable::Timetable;
 use crate::core::topic::TopicFilter;
 
 #[cfg(any(test, fuzzing))]
@@ -155,16 +157,16 @@ pub struct Hub {
     subscriptions: Subscriptions,
     retained: Retained,
     /// When something is due for a session: its will, its end, an acknowledgement.
-    timers: BTreeSet<(Instant, SessionId)>,
+    timers: Timetable,
     /// Sessions without a connection, by when they lost it.
-    offline: BTreeSet<(Instant, SessionId)>,
+    offline: Timetable,
     effects: VecDeque<Effect>,
     meter: Meter,
     archive: Archive,
     /// Sessions that are to be stored anew.
-    unsaved: BTreeSet<SessionId>,
+    unsaved: Few<SessionId>,
     /// Connections to be closed, since what they published could not be stored, and when.
-    doomed: BTreeSet<(Instant, ConnectionId)>,
+    doomed: Timetable,
     /// Empty between calls; kept so that a publish need not allocate it.
     matches: Vec<Match>,
     /// What the queues of sessions without a connection took of the message that was distributed
@@ -187,13 +189,13 @@ impl Hub {
             closing: HashMap::new(),
             subscriptions: Subscriptions::default(),
             retained,
-            timers: BTreeSet::new(),
-            offline: BTreeSet::new(),
+            timers: Timetable::default(),
+            offline: Timetable::default(),
             effects: VecDeque::new(),
             meter,
             archive: Archive::default(),
-            unsaved: BTreeSet::new(),
-            doomed: BTreeSet::new(),
+            unsaved: Few::default(),
+            doomed: Timetable::default(),
             matches: Vec::new(),
             taken: Vec::new(),
         }
@@ -314,9 +316,9 @@ impl Hub {
             let planned = connection.look_at;
             let is_news = |at: &Instant| planned.is_none_or(|planned| tired && *at < planned);
             if let Some(at) = rested_at.or(overdue_at).filter(is_news) {
-                self.timers.insert((at, *session));
+                self.timers.insert(at, session.0);
                 if let Some(planned) = connection.look_at.replace(at) {
-                    self.timers.remove(&(planned, *session));
+                    self.timers.remove(planned, session.0);
                 }
             }
         }
@@ -335,9 +337,7 @@ impl Hub {
     /// Returns when to call [`Hub::handle_timeout`]: delayed wills, session expiry, deliveries that
     /// are not acknowledged, what is not stored at once.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let timers = self.timers.first().map(|(due, _)| *due);
-        let doomed = self.doomed.first().map(|(due, _)| *due);
-        let due = [timers, doomed, self.archive.due()];
+        let due = [self.timers.next(), self.doomed.next(), self.archive.due()];
         due.into_iter().flatten().min()
     }
 
@@ -347,12 +347,8 @@ impl Hub {
             self.save();
         }
         self.close_doomed(now);
-        while let Some((due, session)) = self.timers.first().copied() {
-            if due > now {
-                return;
-            }
-            self.timers.remove(&(due, session));
-            self.time_out(session, now);
+        while let Some(session) = self.timers.pop_due(now) {
+            self.time_out(SessionId(session), now);
         }
     }
 

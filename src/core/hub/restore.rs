@@ -3,13 +3,14 @@
 //! Whose sessions may come back is the caller's to say. What can't be read stays in the store as
 //! it is, counted; what belongs to nobody any more is deleted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Hub, SessionId};
 use crate::core::access::Rules;
 use crate::core::archive::value::{Deliverable, DeliveryValue, RetainedValue, SessionValue, Stage};
+use crate::core::few::Few;
 use crate::core::memory::ENTRY;
 use crate::core::message::Message;
 use crate::core::session::aliases::Aliases;
@@ -135,8 +136,9 @@ impl Hub {
             ends_at,
         };
         let grants = rules.expand(value.user.as_deref(), &value.client);
-        let filters: BTreeSet<_> = value.filters.iter().map(|(own, _)| own.clone()).collect();
-        let filter_cost = filters.iter().map(|own| own.cost()).sum();
+        let own = value.filters.iter().map(|(own, _)| (own.clone(), ()));
+        let filters: Few<_> = own.collect();
+        let filter_cost = filters.iter().map(|(own, ())| own.cost()).sum();
         let mut outbox = Outbox::default();
         outbox.skip_ids(value.last_id);
         let session = Session {
@@ -162,13 +164,13 @@ impl Hub {
         };
         let id = self.sessions.insert(session);
         // Where its packet identifiers go on.
-        self.unsaved.insert(id);
+        self.unsaved.insert(id, ());
         for (filter, held) in &value.filters {
             self.subscriptions.insert(filter, id, *held);
         }
-        self.offline.insert((since, id));
+        self.offline.insert(since, id.0);
         if let Some(due) = absence.due() {
-            self.timers.insert((due, id));
+            self.timers.insert(due, id.0);
         }
         restored.sessions += 1;
         Some(id)

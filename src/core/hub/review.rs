@@ -71,7 +71,7 @@ impl Hub {
         let denied = own.drop_denied_filters();
         for filter in &denied {
             self.subscriptions.remove(filter, session);
-            self.unsaved.insert(session);
+            self.unsaved.insert(session, ());
         }
     }
 

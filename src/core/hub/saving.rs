@@ -14,6 +14,7 @@ use super::{ConnectionId, Effect, Hub, wake};
 use crate::core::archive::value::{DeliveryValue, SessionValue, Stage};
 use crate::core::archive::{Answer, Record, Taken, Waiter};
 use crate::core::bridge::Ticket;
+use crate::core::few::Few;
 use crate::core::message::{Message, QoS};
 use crate::core::packet::{Version, reason};
 use crate::core::session::keeping::{IDS_PER_WRITE, released};
@@ -50,7 +51,7 @@ impl Hub {
                 continue;
             };
             if anew {
-                self.unsaved.insert(id);
+                self.unsaved.insert(id, ());
                 for (packet_id, received) in own.inbox.received() {
                     let value = received_value(record.id, packet_id);
                     self.archive.put(received.key(), value);
@@ -58,7 +59,7 @@ impl Hub {
             }
             own.outbox.keep_all(record.id, anew, &mut self.archive);
             if own.outbox.last_id().wrapping_sub(own.stored_id) > IDS_PER_WRITE {
-                self.unsaved.insert(id);
+                self.unsaved.insert(id, ());
             }
         }
         self.retained.save_all(anew, &mut self.archive);
@@ -136,11 +137,11 @@ impl Hub {
         let present = present.map(|(id, _)| id);
         let waits = own.inbox.forget(ticket, present);
         let doomed = &self.doomed;
-        let is_new = |id: &ConnectionId| doomed.iter().all(|(_, known)| known != id);
+        let is_new = |id: &ConnectionId| doomed.numbers().all(|known| known != id.0);
         if let Some(id) = present.filter(|_| waits).filter(is_new)
             && let Some(at) = now.checked_add(VAIN)
         {
-            self.doomed.insert((at, id));
+            self.doomed.insert(at, id.0);
         }
         self.forget_parted(ticket.connection, session);
     }
@@ -162,12 +163,8 @@ impl Hub {
 
     /// Closes connections whose publishes can't be acknowledged.
     pub(super) fn close_doomed(&mut self, now: Instant) {
-        while let Some((at, id)) = self.doomed.first().copied() {
-            if at > now {
-                return;
-            }
-            self.doomed.remove(&(at, id));
-            if let Some(session) = self.connections.get(&id).copied() {
+        while let Some(id) = self.doomed.pop_due(now) {
+            if let Some(session) = self.connections.get(&ConnectionId(id)).copied() {
                 self.say_farewell(session, reason::QUOTA_EXCEEDED);
                 self.disconnect(session, true, now);
             }
@@ -177,10 +174,10 @@ impl Hub {
     /// Returns the changes that were gathered.
     pub(super) fn take_batch(&mut self) -> Option<Effect> {
         if !self.archive.is_open() {
-            self.unsaved.clear();
+            self.unsaved = Few::default();
             return None;
         }
-        while let Some(id) = self.unsaved.pop_first() {
+        for (id, ()) in std::mem::take(&mut self.unsaved) {
             if let Some(own) = self.sessions.get_mut(id)
                 && let Some(record) = &own.record
             {
@@ -209,7 +206,7 @@ impl Hub {
         } else if own.record.is_none() {
             own.record = Some(self.archive.make(Kind::Session));
             own.is_stored = false;
-            self.unsaved.insert(session);
+            self.unsaved.insert(session, ());
         }
     }
 
@@ -222,7 +219,7 @@ impl Hub {
         if let Some(record) = own.record.as_ref().map(Record::key) {
             own.outbox.keep_all(record.id, false, &mut self.archive);
             if own.expiry != u32::MAX || !own.is_stored {
-                self.unsaved.insert(session);
+                self.unsaved.insert(session, ());
             }
         }
     }
@@ -249,7 +246,7 @@ impl Hub {
             self.archive.put(record.key(), value);
             own.inbox.keep(packet_id, record);
             if !own.is_stored {
-                self.unsaved.insert(session);
+                self.unsaved.insert(session, ());
             }
         }
     }
@@ -315,7 +312,7 @@ fn session_value(
         last_id: own.stored_id,
         since,
         filters: filters
-            .filter_map(|filter| Some((filter.clone(), subscriptions.held(filter, id)?)))
+            .filter_map(|(filter, ())| Some((filter.clone(), subscriptions.held(filter, id)?)))
             .collect(),
     }
 }

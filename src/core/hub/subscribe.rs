@@ -25,7 +25,7 @@ impl Hub {
         for (text, options) in &packet.filters {
             reasons.push(self.subscribe_to(session, (text, *options), packet.id)?);
         }
-        self.unsaved.insert(session);
+        self.unsaved.insert(session, ());
         self.answer(session, |_| {
             Some(Outgoing::SubAck(packet.packet_id, reasons))
         });
@@ -43,7 +43,7 @@ impl Hub {
         let reasons = filters
             .map(|text| self.unsubscribe_from(session, text))
             .collect();
-        self.unsaved.insert(session);
+        self.unsaved.insert(session, ());
         self.answer(session, |_| {
             Some(Outgoing::UnsubAck(packet.packet_id, reasons))
         });
@@ -119,7 +119,7 @@ impl Hub {
         if is_new {
             own.filter_cost += filter.cost();
             own.filter_charge.set(own.filter_cost);
-            own.filters.insert(filter);
+            own.filters.insert(filter, ());
         }
         Ok(options.qos.level())
     }

@@ -1,8 +1,7 @@
 //! Which session makes room when too many are without a connection.
 
-use std::collections::HashMap;
-
 use super::Hub;
+use crate::core::few::Few;
 use crate::core::session::SessionId;
 
 impl Hub {
@@ -11,12 +10,13 @@ impl Hub {
     /// a user count as one.
     pub(super) fn surplus(&self) -> Option<SessionId> {
         let user = |session: SessionId| self.sessions.get(session)?.user.as_deref();
-        let absent = || self.offline.iter().map(|(_, session)| *session);
-        let mut counts: HashMap<Option<&str>, usize> = HashMap::new();
+        let absent = || self.offline.numbers().map(SessionId);
+        let mut counts: Few<Option<&str>, usize> = Few::default();
         for session in absent() {
-            *counts.entry(user(session)).or_default() += 1;
+            let count = counts.get(&user(session)).map_or(1, |count| count + 1);
+            counts.insert(user(session), count);
         }
-        let most = counts.values().max().copied();
+        let most = counts.iter().map(|(_, count)| *count).max();
         absent().find(|session| counts.get(&user(*session)).copied() == most)
     }
 }

@@ -11,7 +11,6 @@ pub(crate) mod outbox;
 pub(crate) mod rivalry;
 mod window;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::core::access::{Grants, Hearing};
 use crate::core::archive::Record;
 use crate::core::bridge::Publisher;
+use crate::core::few::Few;
 use crate::core::hub::ConnectionId;
 use crate::core::memory::Charge;
 use crate::core::message::Message;
@@ -53,7 +53,7 @@ pub(crate) struct Session {
     /// Session Expiry Interval in seconds; 0 ends it with its connection, `u32::MAX` never.
     pub(crate) expiry: u32,
     /// What it has subscribed to.
-    pub(crate) filters: BTreeSet<Filter>,
+    pub(crate) filters: Few<Filter>,
     /// The costs of its filters together.
     pub(crate) filter_cost: usize,
     /// The same, as part of the memory for all.
@@ -159,7 +159,7 @@ impl Session {
     /// Takes away the filters that the grants do not cover, with what waits because of them, and
     /// returns them.
     pub(crate) fn drop_denied_filters(&mut self) -> Vec<Filter> {
-        let filters = self.filters.iter();
+        let filters = self.filters.iter().map(|(own, ())| own);
         let denied = filters.filter(|own| !self.grants.may_subscribe(&own.filter));
         let denied: Vec<_> = denied.cloned().collect();
         for filter in &denied {
@@ -175,7 +175,7 @@ impl Session {
 
     /// Takes away a filter that it holds.
     pub(crate) fn remove_filter(&mut self, filter: &Filter) {
-        if self.filters.remove(filter) {
+        if self.filters.remove(filter).is_some() {
             self.filter_cost -= filter.cost();
             self.filter_charge.set(self.filter_cost);
         }

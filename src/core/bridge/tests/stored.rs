@@ -3,7 +3,7 @@
 
 mod moving;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
 use crate::core::bridge::{Share, Standing};
