@@ -11,6 +11,9 @@ use std::io::{self, Write};
 
 use log::{LevelFilter, Record};
 
+use crate::core::calendar::iso8601;
+use crate::io::clock;
+
 /// Starts the log; a second call changes nothing.
 ///
 /// Other crates are heard from `warn` on, whatever the level: below it they write URLs with their
@@ -41,7 +44,7 @@ fn write_line(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::
     if is_noise(record.target(), &record.args().to_string()) {
         return Ok(());
     }
-    let (time, level) = (out.timestamp_seconds(), record.level());
+    let (time, level) = (iso8601(clock::unix_time().as_secs()), record.level());
     if record.target().starts_with(env!("CARGO_CRATE_NAME")) {
         writeln!(out, "{time} {level:<5} {}", record.args())
     } else {
