@@ -3,7 +3,6 @@
 //! Each endpoint keeps what it trusts if its files have become unusable: half of a renewed pair
 //! of certificate and key would be, for a moment, and a server that nobody reaches helps nobody.
 
-use std::collections::HashMap;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,11 +13,12 @@ use tokio::task::spawn_blocking;
 use super::watch::Watch;
 use crate::config::Stamp;
 use crate::core::endpoint::Endpoint;
+use crate::core::few::Few;
 use crate::io::http::workers::Trusting;
 use crate::io::tls::roots;
 
 /// How files were before they were read.
-pub(crate) type Stamps = HashMap<PathBuf, Stamp>;
+pub(crate) type Stamps = Few<PathBuf, Stamp>;
 
 /// The endpoints whose trust is made of files, each with how those were.
 pub(crate) struct TrustWatch {
@@ -29,13 +29,15 @@ pub(crate) struct TrustWatch {
 impl TrustWatch {
     /// Notes how the files of all endpoints are; to be called before they are read.
     pub(crate) fn stamps(endpoints: &[Arc<Endpoint>]) -> Stamps {
-        let mut stamps = Stamps::new();
+        let mut stamps = Stamps::default();
         for endpoint in endpoints {
             let trust = &endpoint.trust;
             let others = trust.files().into_iter().map(ToOwned::to_owned);
             for file in roots::files(&trust.roots).into_iter().chain(others) {
-                let stamp = Stamp::of(&file);
-                stamps.entry(file).or_insert(stamp);
+                if !stamps.contains(&file) {
+                    let stamp = Stamp::of(&file);
+                    stamps.insert(file, stamp);
+                }
             }
         }
         stamps

@@ -153,7 +153,7 @@ pub struct Hub {
     /// sessions that wait for that.
     parted: HashMap<ConnectionId, SessionId>,
     /// Last packets of connections that are to be closed.
-    closing: HashMap<ConnectionId, VecDeque<Outgoing>>,
+    closing: Few<ConnectionId, VecDeque<Outgoing>>,
     subscriptions: Subscriptions,
     retained: Retained,
     /// When something is due for a session: its will, its end, an acknowledgement.
@@ -186,7 +186,7 @@ impl Hub {
             sessions: Sessions::default(),
             connections: HashMap::new(),
             parted: HashMap::new(),
-            closing: HashMap::new(),
+            closing: Few::default(),
             subscriptions: Subscriptions::default(),
             retained,
             timers: Timetable::default(),

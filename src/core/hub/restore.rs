@@ -3,7 +3,6 @@
 //! Whose sessions may come back is the caller's to say. What can't be read stays in the store as
 //! it is, counted; what belongs to nobody any more is deleted.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,8 +48,8 @@ pub struct Restoring<'h> {
     hub: &'h mut Hub,
     owner: Owner<'h>,
     now: Instant,
-    /// Sessions by their number in the store.
-    sessions: HashMap<u64, SessionId>,
+    /// Sessions by their number in the store, in which order they come.
+    sessions: Few<u64, SessionId>,
     restored: Restored,
 }
 
@@ -100,7 +99,7 @@ impl Hub {
             hub: self,
             owner,
             now,
-            sessions: HashMap::new(),
+            sessions: Few::default(),
             restored: Restored::default(),
         }
     }

@@ -4,10 +4,10 @@
 //! It is published after a change and not sooner than [`FLOOR`] after the last time: while nothing
 //! changes nothing wakes up, and where no rule lets anybody hear it nothing is published.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::core::bridge::Report;
+use crate::core::few::Few;
 use crate::core::route::RouteTable;
 use crate::core::status::{Configuration, LastError, Listener, Reload};
 use crate::io::clock;
@@ -24,7 +24,7 @@ pub(crate) struct Books {
     reloaded: Instant,
     pub(super) listeners: Vec<Listener>,
     /// By endpoint.
-    errors: HashMap<String, (Instant, &'static str, String)>,
+    errors: Few<String, (Instant, &'static str, String)>,
     /// Whether a rule lets somebody hear `$bridge/status`.
     heard: bool,
     changed: bool,
@@ -40,7 +40,7 @@ impl Default for Books {
             configuration: Configuration::default(),
             reloaded: now,
             listeners: Vec::new(),
-            errors: HashMap::new(),
+            errors: Few::default(),
             heard: false,
             changed: true,
             published: None,

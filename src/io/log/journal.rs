@@ -2,7 +2,6 @@
 //! level: what a remote party can trigger is `debug`, a job that failed is `info` and capped, a
 //! fault of the gateway is `error` once per change of state.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -13,6 +12,7 @@ use super::caps::{Caps, Line, ONCE};
 use super::{escape, escape_unquoted};
 use crate::core::bridge::{Report as BridgeReport, Standing};
 use crate::core::certificates::{Warning, Whose};
+use crate::core::few::Few;
 use crate::core::hub::Report as HubReport;
 
 /// Near misses that are remembered; beyond them none is reported any more.
@@ -23,9 +23,9 @@ const NEAR_MISSES: usize = 512;
 pub(crate) struct Journal {
     caps: Caps,
     /// Client and route of each near miss that was reported.
-    near_misses: HashSet<(String, String)>,
+    near_misses: Few<(String, String)>,
     /// The fault each route suffers from at present.
-    faults: HashMap<String, &'static str>,
+    faults: Few<String, &'static str>,
     counts: Counts,
 }
 
@@ -317,7 +317,7 @@ impl Journal {
     ) {
         let code = failure.code;
         if code == "ok" {
-            if !self.faults.is_empty() && self.faults.remove(route).is_some() {
+            if self.faults.remove(route).is_some() {
                 self.capped((Level::Info, "works again", route), now, || {
                     format!("route `{}` works again", escape(route))
                 });
@@ -346,10 +346,8 @@ impl Journal {
     }
 
     fn is_new_near_miss(&mut self, client: &str, route: &str) -> bool {
-        self.near_misses.len() < NEAR_MISSES
-            && self
-                .near_misses
-                .insert((client.chars().take(64).collect(), route.to_owned()))
+        let miss = (client.chars().take(64).collect(), route.to_owned());
+        self.near_misses.len() < NEAR_MISSES && self.near_misses.insert(miss, ()).is_none()
     }
 
     /// Writes a line unless too many like it were written; says so with the next one.

@@ -179,7 +179,7 @@ impl Scenario {
         assert_eq!(self.hub.sessions.len(), 0, "sessions");
         assert!(self.hub.subscriptions.is_empty(), "subscriptions");
         assert!(self.hub.connections.is_empty(), "connections");
-        assert!(self.hub.closing.is_empty(), "closing");
+        assert_eq!(self.hub.closing.len(), 0, "closing");
         assert!(self.hub.parted.is_empty(), "parted");
         assert!(self.hub.timers.is_empty(), "timers");
         assert!(self.hub.offline.is_empty(), "offline");
