@@ -10,6 +10,7 @@ pub(crate) mod password;
 pub(crate) mod signal;
 pub(crate) mod status_socket;
 pub(crate) mod store;
+pub(crate) mod task;
 pub(crate) mod tls;
 pub(crate) mod trust_watch;
 pub(crate) mod users_watch;

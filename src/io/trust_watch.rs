@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{error, info};
-use tokio::task::spawn_blocking;
 
 use super::watch::Watch;
 use crate::config::Stamp;
 use crate::core::endpoint::Endpoint;
 use crate::core::few::Few;
 use crate::io::http::workers::Trusting;
+use crate::io::task::aside;
 use crate::io::tls::roots;
 
 /// How files were before they were read.
@@ -93,7 +93,7 @@ impl TrustWatch {
 
 async fn reload(endpoint: &Trusting) {
     let name = endpoint.name();
-    match spawn_blocking(endpoint.reload()).await {
+    match aside(endpoint.reload()).await {
         Ok(Ok(())) => info!(
             "endpoint `{name}`: what it trusts or shows was read anew; its connections begin anew"
         ),

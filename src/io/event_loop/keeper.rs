@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use log::{error, info, warn};
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::gateway::Gateway;
@@ -25,6 +24,7 @@ use crate::io::bell::Bell;
 use crate::io::broker::listener::certificates::CertificateWatch;
 use crate::io::broker::listener::doors::Doors;
 use crate::io::http::workers::Prepared;
+use crate::io::task::aside;
 use crate::io::tls::listener::Acceptor;
 use crate::io::trust_watch::{Stamps, TrustWatch};
 use crate::io::users_watch::UsersWatch;
@@ -204,14 +204,14 @@ impl Keeper {
                 "a fault of this program ended the reading: {fault}"
             )]
         };
-        let (config, warnings) = match spawn_blocking(read).await.map_err(fault)? {
+        let (config, warnings) = match aside(read).await.map_err(fault)? {
             Ok(read) => read,
             Err(errors) => return Err(errors.iter().map(ToString::to_string).collect()),
         };
         let prepare = self.shared.prepare(&config.endpoints);
         let endpoints = config.endpoints.clone();
         let load = move || (TrustWatch::stamps(&endpoints), prepare());
-        let (stamps, endpoints) = spawn_blocking(load).await.map_err(fault)?;
+        let (stamps, endpoints) = aside(load).await.map_err(fault)?;
         let mut errors = Vec::new();
         let endpoints = endpoints.map_err(|error| errors.push(error)).ok();
         let known = self.certificates.as_ref();
@@ -220,7 +220,7 @@ impl Keeper {
         let watch = other.map(|files| CertificateWatch::new(files.clone()));
         let mut acceptor = None;
         if let Some(watch) = watch {
-            match spawn_blocking(watch.loading()).await.map_err(fault)? {
+            match aside(watch.loading()).await.map_err(fault)? {
                 Ok(loaded) => acceptor = Some((watch, loaded)),
                 Err(error) => errors.push(format!("[broker] tls: {error}")),
             }

@@ -48,6 +48,7 @@ use crate::io::password;
 use crate::io::signal::{Asked, Listener, Shutdown};
 use crate::io::status_socket::{self, Refused, StatusSocket};
 use crate::io::store::Done;
+use crate::io::task;
 use crate::io::trust_watch::TrustWatch;
 use crate::{Ready, RunError};
 
@@ -111,10 +112,10 @@ pub(crate) async fn run(
         shared.with(|gateway, _| gateway.mind_bundled_roots());
     }
     shared.with(Gateway::begin);
-    tokio::task::spawn_local(feed(Rc::clone(&shared), outcomes));
-    tokio::task::spawn_local(take_in(Rc::clone(&shared), stored));
-    tokio::task::spawn_local(rouse(Rc::clone(&shared)));
-    tokio::task::spawn_local(watch(Rc::clone(&shared)));
+    task::spawn(feed(Rc::clone(&shared), outcomes));
+    task::spawn(take_in(Rc::clone(&shared), stored));
+    task::spawn(rouse(Rc::clone(&shared)));
+    task::spawn(watch(Rc::clone(&shared)));
     let _status = match &config.status_socket {
         Some(path) => tell_at(path, &shared)?,
         None => None,
@@ -128,7 +129,7 @@ pub(crate) async fn run(
     };
     let keeper = Keeper::new(&shared, doors, watched, settled);
     let reload = keeper.reload();
-    let listening = tokio::task::spawn_local(keeper.keep());
+    let listening = task::spawn(keeper.keep());
     ready(&addresses);
 
     let anew = obey(&mut signals, &reload, &shared).await;
@@ -167,8 +168,8 @@ fn begin_books((file, id): (&Path, String), doors: &Doors, shared: &Shared) {
 fn tell_at(path: &Path, shared: &Rc<Shared>) -> Result<Option<Telling>, RunError> {
     match StatusSocket::open(path) {
         Ok(socket) => {
-            let task = tokio::task::spawn_local(socket.serve(Rc::clone(shared)));
-            Ok(Some(Telling(task)))
+            let telling = task::spawn(socket.serve(Rc::clone(shared)));
+            Ok(Some(Telling(telling)))
         }
         Err(Refused::InUse) => Err(RunError::Running(path.to_owned())),
         Err(Refused::System(cause)) => {

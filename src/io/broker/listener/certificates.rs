@@ -4,9 +4,9 @@
 //! that cannot be used changes nothing, and the next change is looked at anew.
 
 use log::{error, info};
-use tokio::task::spawn_blocking;
 
 use crate::config::{Stamp, TlsListener};
+use crate::io::task::aside;
 use crate::io::tls::listener::Acceptor;
 use crate::io::watch::Watch;
 
@@ -59,7 +59,7 @@ impl CertificateWatch {
     pub(crate) async fn changed(&mut self) -> Option<Acceptor> {
         self.watch.changed().await;
         let files = self.files.clone();
-        match spawn_blocking(move || Acceptor::load(&files)).await {
+        match aside(move || Acceptor::load(&files)).await {
             Ok(Ok(acceptor)) => {
                 tell(&acceptor);
                 Some(acceptor)

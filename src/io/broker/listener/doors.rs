@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use log::{error, info, warn};
 use rustix::io::Errno;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::JoinHandle;
 
 use super::Kind;
 use super::admission::Admission;
@@ -20,6 +20,7 @@ use crate::RunError;
 use crate::config::{Broker, is_network};
 use crate::core::status;
 use crate::io::event_loop::shared::Shared;
+use crate::io::task::spawn;
 
 #[cfg(feature = "websocket")]
 use crate::{config::WebSocketListener, io::broker::websocket::Gate};
@@ -226,7 +227,7 @@ impl Door {
         let over = kind.describe();
         info!("listening on {address} (MQTT 3.1, 3.1.1 and 5{over})");
         let (shared, admission) = (Rc::clone(shared), Rc::clone(admission));
-        let task = spawn_local(async move {
+        let task = spawn(async move {
             super::accept(&listener, address, &kind, &shared, &admission).await;
         });
         self.state = State::Open(Accepting { address, task });

@@ -16,7 +16,6 @@ use std::time::Duration;
 use log::error;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use self::admission::{Admission, Place};
@@ -25,6 +24,7 @@ use super::transport::Transport;
 use crate::io::clock;
 use crate::io::event_loop::contain;
 use crate::io::event_loop::shared::Shared;
+use crate::io::task::spawn;
 use crate::io::tls::accepted::{Accepted, Refused};
 
 #[cfg(feature = "websocket")]
@@ -147,7 +147,7 @@ fn welcome(
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive());
     let (kind, shared) = (kind.clone(), Rc::clone(shared));
-    spawn_local(async move {
+    spawn(async move {
         // A box of its own, so that the task does not keep room for handshakes.
         let guest = Box::pin(receive(stream, peer, kind, &shared));
         attend(guest, &shared).await;
@@ -257,7 +257,7 @@ mod tests {
             certificate: None,
             must_log_in: false,
         };
-        let task = spawn_local(async move {
+        let task = spawn(async move {
             attend(std::future::ready(Some(guest)), &shared).await;
         });
         (ours, task)

@@ -21,6 +21,7 @@ use crate::config::{Anonymous, Broker, PasswordHash, User};
 use crate::core::access::{Bindings, Identity, Rules};
 use crate::core::hub::Standing;
 use crate::core::packet::{Credentials, reason};
+use crate::io::task::aside;
 use crate::io::{clock, password};
 use brake::Brake;
 use memory::Memory;
@@ -293,7 +294,7 @@ impl Logins {
         #[cfg(test)]
         self.guard.checks.set(self.guard.checks.get() + 1);
         let (hash, password) = (hash.clone(), own.password.clone());
-        let check = tokio::task::spawn_blocking(move || password::verify(&hash, &password));
+        let check = aside(move || password::verify(&hash, &password));
         check.await.unwrap_or(false)
     }
 
