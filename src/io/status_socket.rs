@@ -18,10 +18,10 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::io::event_loop::shared::Shared;
+use crate::io::task::spawn;
 
 /// Who is answered at the same time.
 const CLIENTS: usize = 4;
@@ -99,7 +99,7 @@ impl StatusSocket {
             }
             clients.set(clients.get() + 1);
             let (clients, shared) = (Rc::clone(&clients), Rc::clone(&shared));
-            spawn_local(async move {
+            spawn(async move {
                 // Whoever is late or gone has no answer coming.
                 let _ = timeout(LIMIT, answer(stream, &shared)).await;
                 clients.set(clients.get().saturating_sub(1));

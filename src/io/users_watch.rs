@@ -5,8 +5,8 @@
 //! out because of a slip of the pen.
 
 use log::{error, info};
-use tokio::task::spawn_blocking;
 
+use super::task::aside;
 use super::watch::Watch;
 use crate::config::{ConfigError, User, UsersReader};
 
@@ -35,7 +35,7 @@ impl UsersWatch {
     /// Returns all users, if the file is valid.
     pub(crate) async fn read(&self) -> Option<Vec<User>> {
         let reader = self.reader.clone();
-        match spawn_blocking(move || reader.read()).await {
+        match aside(move || reader.read()).await {
             Ok(Ok(users)) => {
                 info!("{} has changed", self.reader.file().display());
                 Some(users)

@@ -12,8 +12,8 @@ use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
+use crate::io::task::aside;
 use crate::io::tls::certificate;
 use crate::io::tls::listener::Acceptor;
 
@@ -110,7 +110,7 @@ async fn compute(
     turns: &Semaphore,
 ) -> Result<(Box<ServerConnection>, Option<rustls::Error>), Refused> {
     let turn = turns.acquire().await.map_err(|_| Refused::Lost)?;
-    let work = spawn_blocking(move || {
+    let work = aside(move || {
         let mut unread = flight.as_slice();
         let mut verdict = Ok(());
         while !unread.is_empty() && verdict.is_ok() {
