@@ -29,13 +29,13 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 
 /// Writes a duration in its largest whole unit, as [`duration`] reads it.
 pub(crate) fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (unit, factor) = UNITS
         .iter()
         .rev()
-        .find(|(_, factor)| millis > 0 && millis.is_multiple_of(u128::from(*factor)))
+        .find(|(_, factor)| millis > 0 && millis.is_multiple_of(*factor))
         .unwrap_or(&UNITS[0]);
-    format!("{}{unit}", millis / u128::from(*factor))
+    format!("{}{unit}", millis / factor)
 }
 
 /// Parses `512B`, `64KiB`, `1MiB` or `1GiB`.

@@ -245,7 +245,7 @@ impl Duty for Requests {
     fn strand(&self, queue: &mut VecDeque<Job>, error: &io::Error) {
         let name = &self.endpoint;
         log::error!("endpoint `{name}`: no thread for a request: {error}");
-        for job in queue.drain(..) {
+        while let Some(job) = queue.pop_front() {
             (self.done)(job.id, internal("no thread for the request"));
         }
     }
