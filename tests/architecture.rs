@@ -114,7 +114,7 @@ fn config_and_io_know_nothing_of_what_calls_them() {
 
 #[test]
 fn each_foreign_crate_is_named_in_one_place() {
-    let places: [(&str, &[&str]); 11] = [
+    let places: [(&str, &[&str]); 12] = [
         ("rumqttd::", &["io/broker/codec"]),
         ("rumqttc::", &["cli/send"]),
         ("ureq::", &["io/http/"]),
@@ -126,6 +126,7 @@ fn each_foreign_crate_is_named_in_one_place() {
         ("argon2::", &["io/password.rs"]),
         ("env_logger::", &["io/log"]),
         ("httparse::", &["io/broker/websocket/"]),
+        ("thread_priority::", &["io/scheduling.rs"]),
     ];
     for (path, allowed) in places {
         assert_eq!(

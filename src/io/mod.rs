@@ -7,6 +7,7 @@ pub(crate) mod event_loop;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod password;
+pub(crate) mod scheduling;
 pub(crate) mod signal;
 pub(crate) mod status_socket;
 pub(crate) mod store;

@@ -105,6 +105,11 @@ pub(crate) async fn run(
         None => None,
     };
 
+    // Before anybody hears that the daemon listens: who then asks for the status gets it.
+    let _status = match &config.status_socket {
+        Some(path) => tell_at(path, &shared)?,
+        None => None,
+    };
     let doors = Doors::open(&config.broker, &shared)?;
     let addresses = doors.addresses();
     announce(&config.endpoints, &config.routes, &shared);
@@ -116,10 +121,6 @@ pub(crate) async fn run(
     task::spawn(take_in(Rc::clone(&shared), stored));
     task::spawn(rouse(Rc::clone(&shared)));
     task::spawn(watch(Rc::clone(&shared)));
-    let _status = match &config.status_socket {
-        Some(path) => tell_at(path, &shared)?,
-        None => None,
-    };
     begin_books((&config.path, config.id), &doors, &shared);
     let watched = Watched {
         trust,

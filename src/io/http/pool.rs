@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use crate::io::scheduling::let_others_finish;
+
 /// Enough for a handshake in a debug build; measured by the test that runs one on such a thread.
 const STACK: usize = 256 * 1024;
 
@@ -196,6 +198,7 @@ impl<D: Duty> Crew<D> {
 
     /// Performs jobs until there have been none for a while.
     fn serve(&self) {
+        let_others_finish();
         let mut finished = None;
         let mut called = true;
         loop {
