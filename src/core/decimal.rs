@@ -40,7 +40,7 @@ impl Decimal {
 
     /// Leaves out the zeros at the end, and the point with the last of them.
     pub(crate) fn short(mut self) -> Self {
-        while self.places > 0 && self.scaled % 10 == 0 {
+        while self.places > 0 && self.scaled.is_multiple_of(10) {
             self.scaled /= 10;
             self.places -= 1;
         }
