@@ -1,7 +1,8 @@
 //! A map and set of few entries: a sorted list.
 //!
-//! For what a limit keeps small. Changing it costs a move of what is behind, which up to some
-//! thousand entries is not worth the code of a tree (4 to 8 KB for each type of entries).
+//! For what a limit keeps small, or what comes in order. Changing it costs a move of what is behind:
+//! for the hundreds that limits allow unless configured otherwise less than a tree costs, whose
+//! code is 4 to 8 KB for each type of entries, and for 10,000, their most, some microseconds.
 
 use std::borrow::Borrow;
 

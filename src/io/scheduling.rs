@@ -3,7 +3,7 @@
 use rustix::process::getpriority_process;
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
+    set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
 };
 
 /// What the crate makes a niceness of 0 of, the one that all programs have.
@@ -16,10 +16,10 @@ const ORDINARY: u8 = 48;
 /// that is a tenth of what a message costs (`cargo bench --bench pipeline`). The thread's share of
 /// the processor stays what it was.
 ///
-/// Nothing depends on it, so where it is not allowed nothing is said. A niceness that somebody has
-/// given to the program stays too.
+/// Nothing depends on it, so where it is not allowed nothing is said. A policy or niceness that
+/// somebody has given to the program stays.
 pub(crate) fn let_others_finish() {
-    if getpriority_process(None) != Ok(0) {
+    if !is_ordinary() {
         return;
     }
     if let Ok(ordinary) = ThreadPriorityValue::try_from(ORDINARY) {
@@ -31,11 +31,14 @@ pub(crate) fn let_others_finish() {
     }
 }
 
+fn is_ordinary() -> bool {
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+    thread_schedule_policy() == Ok(policy) && getpriority_process(None) == Ok(0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;
-
-    use thread_priority::thread_schedule_policy;
 
     use super::*;
 
@@ -43,9 +46,9 @@ mod tests {
     fn a_thread_is_scheduled_as_batch_at_the_niceness_it_had() {
         let standing = || (thread_schedule_policy().unwrap(), getpriority_process(None));
         let (policy, niceness) = standing();
-        let expected = match niceness {
-            Ok(0) => ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch),
-            _ => policy,
+        let expected = match is_ordinary() {
+            true => ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch),
+            false => policy,
         };
         let after = thread::spawn(move || {
             let_others_finish();

@@ -77,6 +77,9 @@ pub(crate) enum Answer {
     Wait,
 }
 
+/// Batches for which memory is kept when none waits.
+const KEPT: usize = 64;
+
 /// The changes that are gathered, and who waits for those before.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
@@ -176,7 +179,12 @@ impl Archive {
 
     /// Returns who waited for a batch.
     pub(crate) fn done(&mut self, token: usize) -> Vec<Waiter> {
-        self.waiting.remove(&token).unwrap_or_default()
+        let waiters = self.waiting.remove(&token).unwrap_or_default();
+        if self.waiting.is_empty() && self.waiting.capacity() > KEPT {
+            // A disk that stood still has let them become many.
+            self.waiting = HashMap::new();
+        }
+        waiters
     }
 
     /// Decides what a publish gets back when all but the store is done.

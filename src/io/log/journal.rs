@@ -346,8 +346,11 @@ impl Journal {
     }
 
     fn is_new_near_miss(&mut self, client: &str, route: &str) -> bool {
+        if self.near_misses.len() >= NEAR_MISSES {
+            return false;
+        }
         let miss = (client.chars().take(64).collect(), route.to_owned());
-        self.near_misses.len() < NEAR_MISSES && self.near_misses.insert(miss, ()).is_none()
+        self.near_misses.insert(miss, ()).is_none()
     }
 
     /// Writes a line unless too many like it were written; says so with the next one.

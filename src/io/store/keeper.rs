@@ -24,7 +24,8 @@ pub(crate) struct Keeper {
     pub(super) files: Files,
     chain: Chain,
     limits: Limits,
-    /// What was to be removed with batches that could not be written, and where it is.
+    /// What was to be removed with batches that could not be written. The places say nothing: they
+    /// are there for the chain's kind of tree, which is in the program anyway.
     owed: BTreeMap<Key, Place>,
     /// Bytes by which the last batch that made something grow was to do so, stored or not.
     wanted: usize,
