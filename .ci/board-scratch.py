@@ -512,12 +512,20 @@ def hotplug(board, password):
     check("now", (board.sh(script, ACTION="stratum", stratum="3").returncode, board.exists(clock)), (0, True))
     check("readable to the daemon", [(board.root / path).stat().st_mode & 0o777 for path in (clock, f"var/run/{NAME}")], [0o644, 0o755])
     check("it says what the clock hangs on", board.read(clock), "stratum 3\n")
+    first = (board.root / clock).stat().st_ino
+    board.sh(script, ACTION="periodic", stratum="3")
+    check("each time by another file: the clock may have jumped back", (board.root / clock).stat().st_ino != first)
 
     print("-- the WAN comes up")
     script, pid = f". /etc/hotplug.d/iface/95-{NAME}", board.process.pid
     board.sh(script, ACTION="ifup", INTERFACE="wan")
     check("without a jail it goes on", board.process.pid, pid)
     board.wait_said("trying at once what did not work")
+    board.write("sbin/ujail", "#!/bin/sh\nexit 255\n", 0o755)
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("with a ujail that can not run it there is no jail", board.told("jail"), [])
+    check("which is said", board.read("tmp/logger"), re.compile("/sbin/ujail can not run"))
+    check("and it goes on", board.process.pid, pid)
     board.write("sbin/ujail", "", 0o755)
     board.sh(f"/etc/init.d/{NAME} reload")
     check("with ujail there is a jail", board.told("jail"), [f"{NAME} ronly procfs"])
