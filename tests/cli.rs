@@ -560,7 +560,7 @@ fn send_prints_the_reply_and_tells_failure_and_silence_apart() {
             "--port",
             &daemon.port,
             "--timeout",
-            "300ms",
+            "1s",
             "elsewhere",
         ],
     );
@@ -568,12 +568,12 @@ fn send_prints_the_reply_and_tells_failure_and_silence_apart() {
         (silence.code, silence.err.as_str()),
         (
             Some(124),
-            "no reply to `elsewhere` within 300ms; check that a route takes it with \
+            "no reply to `elsewhere` within 1s; check that a route takes it with \
              `mqtt-https-bridge check --topic`\n"
         )
     );
     // One's own message is no reply, also if it goes where the reply is to go.
-    let own = ["--response-topic", "elsewhere", "--timeout", "300ms"];
+    let own = ["--response-topic", "elsewhere", "--timeout", "1s"];
     let port = ["send", "--port", &daemon.port];
     let ended = run(&folder, &[&port[..], &own, &["elsewhere"]].concat());
     assert_eq!((ended.code, ended.out.as_str()), (Some(124), ""));
