@@ -1,4 +1,4 @@
-//! The few things about JSON text that templates and replies share: what is JSON, and escapes.
+//! The few things about JSON text that templates and replies share: what is JSON, escapes, keys.
 
 use serde_json::value::RawValue;
 
@@ -18,6 +18,46 @@ pub(crate) fn unquote(json: &str) -> Option<String> {
         return None;
     }
     serde_json::from_str(json).ok()
+}
+
+/// Returns a key that an object in the text, which is JSON, has twice: readers do not agree on
+/// which of the two counts (RFC 8259 §4).
+pub(crate) fn repeated_key(json: &str) -> Option<String> {
+    let mut open: Vec<Vec<String>> = Vec::new();
+    let mut rest = json;
+    while let Some(at) = rest.find(['{', '}', '"']) {
+        let (literal, after) = match rest.get(at..) {
+            Some(text) if text.starts_with('"') => text.split_at(string_len(text)),
+            Some(text) => text.split_at(1),
+            None => break,
+        };
+        rest = after;
+        match (literal, open.last_mut()) {
+            ("{", _) => open.push(Vec::new()),
+            ("}", _) => drop(open.pop()),
+            (_, Some(keys)) if rest.trim_start().starts_with(':') => {
+                // A key of half a surrogate pair is JSON, but no `str`: it counts as written.
+                let key = unquote(literal).unwrap_or_else(|| literal.to_owned());
+                if keys.contains(&key) {
+                    return Some(key);
+                }
+                keys.push(key);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Returns the bytes of the JSON string that the text starts with, quotes included.
+fn string_len(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
 }
 
 /// Appends text with the escapes of a JSON string (RFC 8259 §7), without the quotes.
@@ -95,6 +135,38 @@ mod tests {
         ];
         for (bytes, expected, reason) in cases {
             assert_eq!(as_json(bytes).is_some(), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_key_is_found_in_any_object() {
+        let cases = [
+            (r#"{"a":1,"b":1}"#, false, "two keys"),
+            (r#"{"a":1,"a":1}"#, true, "one of them twice"),
+            (
+                r#"[{"a":{"b":1, "\u0062" : {}}}]"#,
+                true,
+                "escaped, in depth",
+            ),
+            (
+                r#"{"a":[{"a":{"a":"a"}}],"b":"a"}"#,
+                false,
+                "objects of their own",
+            ),
+            (r#"[{"a":1},{"a":1}]"#, false, "one beside the other"),
+            (r#"{"a":{"b":1},"b":{},"a":0}"#, true, "after an object"),
+            (
+                r#"{"a\"":1,"a\\":"\"a\":","a":2}"#,
+                false,
+                "quotes in strings",
+            ),
+            (r#"{"\ud800":1,"\ud801":2}"#, false, "halves of pairs"),
+            (r#"{"\ud800":1,"\ud800":2}"#, true, "the same half"),
+            (r#"["a","a"]"#, false, "no keys at all"),
+        ];
+        for (json, expected, reason) in cases {
+            assert!(is_json(json), "{json}");
+            assert_eq!(repeated_key(json).is_some(), expected, "{reason}");
         }
     }
 

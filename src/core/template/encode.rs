@@ -119,6 +119,21 @@ fn push_percent(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Returns the keys of a form as its reader takes them (WHATWG URL §5.1), each once.
+pub(super) fn form_keys(form: &[u8]) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    for pair in form.split(|byte| *byte == b'&') {
+        let key = pair.split(|byte| *byte == b'=').next();
+        let plus_as_space = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+        let key: Vec<u8> = key.into_iter().flatten().map(plus_as_space).collect();
+        let key = percent_encoding::percent_decode(&key).collect();
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
 /// Returns whether the text matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
 pub(super) fn is_label(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

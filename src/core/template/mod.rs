@@ -37,10 +37,11 @@ pub enum Place {
     Query,
     /// The value of a header field: visible ASCII and spaces, no control characters.
     Header,
-    /// A JSON body: inside a string a value is escaped, elsewhere it must be JSON itself.
+    /// A JSON body: inside a string a value is escaped, elsewhere it must be JSON itself. A
+    /// key that it makes is not one that the object has already.
     Json,
     /// A body of `application/x-www-form-urlencoded`: values percent-encoded, the fixed text as
-    /// it is.
+    /// it is. A key that a value makes is not one that stands there already.
     Form,
     /// A body or payload that is neither: values as they are.
     Text,
@@ -103,6 +104,8 @@ pub struct Template {
     source: Box<str>,
     place: Place,
     parts: Vec<Part>,
+    /// Whether a placeholder stands in a key of a JSON object or a form.
+    in_key: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -186,6 +189,26 @@ impl Template {
                     Part::Value { .. } | Part::Secret { .. } => value,
                 }
         })
+    }
+
+    /// Returns the text with the label of each placeholder as its value, so that different
+    /// placeholders are different values; `null` where JSON has to stand.
+    fn with_labels(&self) -> Vec<u8> {
+        let mut whole = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => whole.extend_from_slice(text.as_bytes()),
+                Part::Value { quoted: false, .. } if self.place == Place::Json => {
+                    whole.extend_from_slice(b"null");
+                }
+                Part::Value { label, .. } | Part::Secret { label, .. } => {
+                    let value = format!("{{{label}}}");
+                    // Text can be encoded for any body.
+                    let _ = encode::push(value.as_bytes(), self.place, true, &mut whole);
+                }
+            }
+        }
+        whole
     }
 }
 

@@ -13,11 +13,16 @@ impl Template {
     pub fn parse(text: &str, scope: Scope<'_>) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut state = JsonState::default();
+        let mut form_key = true;
+        let mut in_key = false;
         for piece in split(text)? {
             match piece {
                 Piece::Text(literal) => {
                     encode::check_literal(&literal, scope.place).map_err(TemplateError)?;
                     state.read(&literal);
+                    if let Some(at) = literal.rfind(['&', '=']) {
+                        form_key = literal.get(at..).is_some_and(|it| it.starts_with('&'));
+                    }
                     let literal = if scope.place == Place::Query {
                         encode::percent_encode(literal.as_bytes())
                     } else {
@@ -26,6 +31,8 @@ impl Template {
                     parts.push(Part::Text(literal.into()));
                 }
                 Piece::Placeholder(label) => {
+                    state.holds_value = state.in_string;
+                    in_key |= scope.place == Place::Form && form_key;
                     parts.push(placeholder(label, scope, state.in_string)?);
                 }
             }
@@ -34,6 +41,7 @@ impl Template {
             source: text.into(),
             place: scope.place,
             parts,
+            in_key: in_key || (scope.place == Place::Json && state.in_key),
         };
         template.check_whole()?;
         Ok(template)
@@ -51,18 +59,15 @@ impl Template {
     }
 
     fn check_json(&self) -> Result<(), String> {
-        let sample = self.parts.iter().fold(String::new(), |whole, part| {
-            whole
-                + match part {
-                    Part::Text(text) => text,
-                    Part::Value { quoted: true, .. } | Part::Secret { .. } => "x",
-                    Part::Value { quoted: false, .. } => "null",
-                }
-        });
-        if json::is_json(&sample) {
-            Ok(())
-        } else {
-            Err("the body is not JSON around its placeholders; correct it, with a placeholder in place of a value or inside of a string".to_owned())
+        let sample = self.with_labels();
+        let Some(sample) = json::as_json(&sample) else {
+            return Err("the body is not JSON around its placeholders; correct it, with a placeholder in place of a value or inside of a string".to_owned());
+        };
+        match json::repeated_key(sample) {
+            None => Ok(()),
+            Some(key) => Err(format!(
+                "an object of the body has the key `{key}` twice; remove one of the two"
+            )),
         }
     }
 
@@ -204,11 +209,16 @@ fn split(text: &str) -> Result<Vec<Piece<'_>>, TemplateError> {
     Ok(pieces)
 }
 
-/// Whether the text so far ends inside of a JSON string.
+/// What is known of the JSON text so far.
 #[derive(Default)]
 struct JsonState {
+    /// It ends inside of a string.
     in_string: bool,
     escaped: bool,
+    /// A placeholder stands in the string it ends with.
+    holds_value: bool,
+    /// A placeholder stood in a key.
+    in_key: bool,
 }
 
 impl JsonState {
@@ -218,7 +228,11 @@ impl JsonState {
                 _ if self.escaped => self.escaped = false,
                 '\\' if self.in_string => self.escaped = true,
                 '"' => self.in_string = !self.in_string,
-                _ => {}
+                _ if self.in_string || c.is_ascii_whitespace() => {}
+                _ => {
+                    self.in_key |= c == ':' && self.holds_value;
+                    self.holds_value = false;
+                }
             }
         }
     }

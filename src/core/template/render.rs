@@ -89,7 +89,10 @@ impl Template {
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let start = out.len();
+        // The body, without JSON that is the value of a placeholder.
+        let mut frame = Vec::new();
         for part in &self.parts {
+            let before = out.len();
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Secret { .. } if values.mask_secrets => out.extend_from_slice(MASK),
@@ -100,6 +103,12 @@ impl Template {
                     quoted,
                 } => self.push_value(name, label, *quoted, values, out)?,
             }
+            if self.in_key {
+                frame.extend_from_slice(match part {
+                    Part::Value { quoted: false, .. } if self.place == Place::Json => b"null",
+                    _ => out.get(before..).unwrap_or_default(),
+                });
+            }
             if out.len() - start > limit {
                 return Err(bad_request(format!(
                     "{} would be longer than {limit} bytes",
@@ -109,6 +118,10 @@ impl Template {
         }
         if self.place == Place::Path {
             self.check_segments(out.get(start..).unwrap_or_default())?;
+        }
+        // A reply always renders, and what it says is for the node alone.
+        if self.in_key && values.reply.is_none() {
+            self.check_keys(&frame)?;
         }
         Ok(())
     }
@@ -206,15 +219,34 @@ impl Template {
         else {
             return Ok(());
         };
-        let labels: Vec<_> = self
-            .names()
-            .iter()
-            .map(|label| format!("`{{{label}}}`"))
-            .collect();
         Err(bad_request(format!(
             "{} would make a path segment `{bad}`",
-            labels.join(", ")
+            self.labels()
         )))
+    }
+
+    /// A value that repeats a key would take the place of what the owner wrote.
+    fn check_keys(&self, frame: &[u8]) -> Result<(), Failure> {
+        let repeats = if self.place == Place::Form {
+            // The owner may write a key twice, as forms do.
+            encode::form_keys(frame).len() < encode::form_keys(&self.with_labels()).len()
+        } else {
+            let frame = std::str::from_utf8(frame).unwrap_or_default();
+            json::repeated_key(frame).is_some()
+        };
+        if !repeats {
+            return Ok(());
+        }
+        Err(bad_request(format!(
+            "{} would make a key that the body has already",
+            self.labels()
+        )))
+    }
+
+    fn labels(&self) -> String {
+        let names = self.names();
+        let labels: Vec<_> = names.iter().map(|name| format!("`{{{name}}}`")).collect();
+        labels.join(", ")
     }
 }
 

@@ -244,6 +244,40 @@ fn a_value_in_json_adds_no_member() {
 }
 
 #[test]
+fn a_value_makes_no_key_that_is_there_already() {
+    let twice = Err("`{payload}` would make a key that the body has already");
+    let both = Err("`{id}`, `{payload}` would make a key that the body has already");
+    let key = r#"{"id":1,"{payload}":2}"#;
+    let deep = r#"{"id":1,"in":[{"{payload}":2}]}"#;
+    let two = r#"{"{id}":1,"{payload}":2}"#;
+    let own = Ok(r#"{"7":{"id":1,"id":2}}"#);
+    let json = [
+        (key, "unit", Ok(r#"{"id":1,"unit":2}"#), "another key"),
+        (key, "id", twice, "the owner's key"),
+        (deep, "id", Ok(r#"{"id":1,"in":[{"id":2}]}"#), "elsewhere"),
+        (two, "7", both, "another value's key"),
+        (r#"{"i\u0064":1,"{payload}":2}"#, "id", twice, "an escape"),
+        (
+            r#"{"{id}":{payload}}"#,
+            r#"{"id":1,"id":2}"#,
+            own,
+            "its own",
+        ),
+    ];
+    check(Place::Json, &json);
+    let form = [
+        ("id=1&{payload}=2", "unit", Ok("id=1&unit=2"), "another key"),
+        ("id=1&{payload}=2", "id", twice, "the owner's key"),
+        ("i%64=1&n{payload}=2&ne=3", "e", twice, "in part"),
+        ("a+b=1&{payload}=2", "a b", twice, "a space"),
+        ("a=1&a=2&b={payload}", "a=", Ok("a=1&a=2&b=a%3D"), "a list"),
+        ("a=1&a=2&{payload}=3", "b", Ok("a=1&a=2&b=3"), "and a key"),
+        ("{id}=1&{payload}", "7", both, "another value's key"),
+    ];
+    check(Place::Form, &form);
+}
+
+#[test]
 fn a_pointer_without_a_value_is_named() {
     let missing = Err("`{payload./x}` has no value in the payload");
     let not_json = Err("`{payload./x}` has no value: the payload is not JSON");
@@ -375,6 +409,7 @@ fn a_template_that_can_not_work_is_refused_with_a_remedy() {
         (Place::Json, r#"["\{payload}"]"#, not_json.into()),
         (Place::Json, r#"["\u00{payload}"]"#, not_json.into()),
         (Place::Json, r#"[{payload}{payload}]"#, not_json.into()),
+        (Place::Json, r#"{"a":1,"b":{"{id}":1,"{id}":2}}"#, "an object of the body has the key `{id}` twice; remove one of the two".into()),
     ];
     for (place, text, message) in cases {
         assert_eq!(parse_error(text, place), message, "{text}");

@@ -1,5 +1,6 @@
 //! Templates in their places, filled with what any client can send: a value never adds a
-//! segment, a parameter, a header or a line, and a secret never comes back.
+//! segment, a parameter, a header or a line, nor takes the place of a key, and a secret never
+//! comes back.
 //!
 //! The input is texts between NULs: the place (its first letter), the template, the route's
 //! topic, the message's topic, client ID, user name; then the payload.
