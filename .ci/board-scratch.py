@@ -27,6 +27,7 @@ import time
 
 LIMIT = 30  # seconds for any single wait
 NAME = "mqtt-https-bridge"
+LISTENERS = f"var/run/{NAME}/listeners"
 CI = pathlib.Path(__file__).resolve().parent
 # What OpenWrt's busybox has in any case, and a script may use. Other applets are not in the scratch
 # root; Debian's busybox finds them nevertheless, dash does not.
@@ -356,10 +357,12 @@ def first_boot(board, package):
 
     print("-- the network comes up, there are no users yet")
     board.network("lan", "192.168.1.1", "fd00:1::1")
-    check("its addresses are listeners", [w for w in board.told("command") if ":" in w],
+    check("its addresses are listeners", board.read(LISTENERS).split(),
           ["127.0.0.1:1883", "192.168.1.1:1883", "[::1]:1883", "[fd00:1::1]:1883"])
-    board.wait_said(r"listening on 127\.0\.0\.1:1883")
+    check("the daemon may read them, and is told where", (facts_of(board, LISTENERS), board.told("command")[-2:]),
+          ((0, 0, 0o644), ["--listen-file", f"/{LISTENERS}"]))
     board.wait_said(rf"{NAME} user add")
+    check("all in one life", board.starts, 1)
     check("programs on the router may connect", connack("127.0.0.1"), 0)
     check("the LAN finds nobody", connack("192.168.1.1"), "ConnectionRefusedError")
 
@@ -391,16 +394,30 @@ def users(board):
 
 def addresses(board, password):
     print("-- the addresses of the network change")
-    pid = board.process.pid
+    pid, file = board.process.pid, os.lstat(board.root / LISTENERS)
     board.network("lan", "192.168.1.1", "fd00:1::1")
-    check("the same addresses again: nothing happens", board.process.pid, pid)
-    board.network("lan", "192.168.7.1")
-    check("others: procd restarts it", board.process.pid != pid)
-    board.wait_said(r"listening on 127\.0\.0\.1:1883")
-    check("the daemon outlives an address that is not there yet", board.process.poll(), None)
-    run("ip", "address", "add", "192.168.7.1/24", "dev", "lo")
-    check("and listens when it comes", wait_until(lambda: connack("192.168.7.1", "kitchen", password) == 0))
+    check("the same addresses again: nothing happens", os.lstat(board.root / LISTENERS), file)
+    with socket.create_connection(("127.0.0.1", 1883)) as node:
+        board.network("lan", "192.168.7.1")
+        check("others: the old one closes", wait_until(lambda: connack("192.168.1.1") == "ConnectionRefusedError"))
+        board.wait_said(r"192\.168\.7\.1:1883.*; tried again every few seconds")
+        run("ip", "address", "add", "192.168.7.1/24", "dev", "lo")
+        check("a new one opens when it is there", wait_until(lambda: connack("192.168.7.1", "kitchen", password) == 0))
+        node.sendall(b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01n")
+        check("and nodes at the others stay", node.recv(4), b"\x20\x02\0\0")
+    good = board.read(f"etc/{NAME}/bridge.toml")
+    board.write(f"etc/{NAME}/bridge.toml", "[[[", 0o640)
     board.network("lan", "192.168.1.1", "fd00:1::1")
+    check("also while somebody edits bridge.toml", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
+    board.write(f"etc/{NAME}/bridge.toml", good, 0o640)
+    uci = board.read(f"etc/config/{NAME}")
+    board.write(f"etc/config/{NAME}", uci.replace("1883", "1884"))
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("another port: that too", wait_until(lambda: connack("192.168.1.1") == "ConnectionRefusedError"))
+    board.write(f"etc/config/{NAME}", uci)
+    board.sh(f"/etc/init.d/{NAME} reload")
+    check("and back", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
+    check("without a restart", board.process.pid, pid)
 
 
 def owners_and_modes(board, password):
@@ -491,7 +508,15 @@ def configuration(board):
     check("and reaches the daemon", board.told("command")[3:5], ["--log-level", "debug"])
     board.write(f"etc/config/{NAME}", uci.replace("\tlist network 'lan'\n", ""))
     board.sh(f"/etc/init.d/{NAME} reload")
-    check("no network: bridge.toml says where to listen", "--listen" in board.told("command"), False)
+    check("no network: bridge.toml says where to listen", "--listen-file" in board.told("command"), False)
+    board.write(f"etc/config/{NAME}", uci)
+    board.sh(f"/etc/init.d/{NAME} reload")
+    pid = board.process.pid
+    for path, why in (("/etc/two words.toml", "white space"), ("bridge.toml", "does not begin with /")):
+        board.write(f"etc/config/{NAME}", uci.replace(f"/etc/{NAME}/bridge.toml", path))
+        check(f"a path that can not be used, `{path}`: reload fails", board.sh(f"/etc/init.d/{NAME} reload").returncode, 1)
+        check("says why", board.read("tmp/logger"), re.compile(why))
+        check("and what ran goes on", (board.process.pid, board.process.poll()), (pid, None))
     board.write(f"etc/config/{NAME}", uci.replace("enabled '1'", "enabled '0'"))
     board.sh(f"/etc/init.d/{NAME} reload")
     check("disabled: it stops", board.process, None)
@@ -576,9 +601,29 @@ def hotplug(board, password):
     board.sh(f"/etc/init.d/{NAME} start")
     check("also one that root restored", [facts_of(board, path) for path in (f"etc/{NAME}/store", f"etc/{NAME}/store/log")],
           [(1886, 1886, 0o700)] * 2)
-    board.sh(f"/etc/init.d/{NAME} stop")
-    board.write(file, good, 0o640)
     shutil.rmtree(board.root / f"etc/{NAME}/store")
+
+    print("-- and on a disk, which is not there at first")
+    uci = board.read(f"etc/config/{NAME}")
+    board.write(f"etc/config/{NAME}", uci.replace(f"/etc/{NAME}/store", "/mnt/disk/store"))
+    board.write("etc/config/fstab", "config mount\n\toption target '/mnt/disk'\n\toption enabled '1'\n")
+    board.write(file, good + '\n[store]\ndirectory = "/mnt/disk/store"\n', 0o640)
+    (board.root / "mnt/disk").mkdir(parents=True)
+    board.sh(f"/etc/init.d/{NAME} start")
+    check("flash is not taken for it", os.listdir(board.root / "mnt/disk"), [])
+    check("which is said", board.read("tmp/logger"), re.compile("nothing is stored yet: no disk at /mnt/disk"))
+    board.wait_said(r"listening on 127\.0\.0\.1:1883")
+    check("the rest works", connack("192.168.1.1", "kitchen", password), 0)
+    check("the disk is waited for", "mount /mnt/disk/store" in board.told("trigger"))
+    run("mount", "-t", "tmpfs", "tmpfs", board.root / "mnt/disk")
+    board.sh(f"/etc/init.d/{NAME} restart")
+    board.wait_said(r"store `/mnt/disk/store`: 0 values")
+    check("there the daemon has it for itself", facts_of(board, "mnt/disk/store"), (1886, 1886, 0o700))
+    board.sh(f"/etc/init.d/{NAME} stop")
+    run("umount", board.root / "mnt/disk")
+    (board.root / "etc/config/fstab").unlink()
+    board.write(f"etc/config/{NAME}", uci)
+    board.write(file, good, 0o640)
     (board.root / "sbin/ujail").unlink()
     board.sh(f"/etc/init.d/{NAME} start")
 

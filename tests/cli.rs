@@ -163,8 +163,9 @@ fn help_lists_commands_and_exit_codes() {
 
 #[test]
 fn arguments_that_make_no_sense_exit_with_64() {
-    let cases: [&[&str]; 14] = [
+    let cases: [&[&str]; 15] = [
         &["frobnicate"],
+        &["run", "--listen", "[::1]:1", "--listen-file", "x"],
         &["run", "--listen", "localhost:1883"],
         &["run", "--listen", "127.0.0.1"],
         &["run", "--listen", "[::1]:1", "--listen", "[::1]:1"],
@@ -297,6 +298,28 @@ fn addresses_to_listen_on_are_checked_as_in_bridge_toml() {
         let ended = run(&folder, &arguments);
         assert_eq!(ended.code, Some(64), "{ended:?}");
         assert!(ended.err.contains(expected), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_file_of_addresses_is_read_before_anything_is_opened() {
+    let folder = configured();
+    folder.write("listeners", "127.0.0.1:1883\n\n0.0.0.0:1883\n::1\n");
+    let cases = [
+        (
+            "listeners",
+            "listeners:3: listens on `0.0.0.0:1883`, which includes `127.0.0.1:1883`; remove one\n\
+             listeners:4: listens on `::1`, which has no port; write `[::1]:1883`\n",
+        ),
+        (
+            "missing",
+            "missing: there is no such file; write an address and port a line, such as \
+             `127.0.0.1:1883`\n",
+        ),
+    ];
+    for (file, expected) in cases {
+        let ended = run(&folder, &["run", "--listen-file", file]);
+        assert_eq!((ended.code, &*ended.err), (Some(78), expected));
     }
 }
 

@@ -320,7 +320,8 @@ fn a_secret_is_read_again_when_its_file_changes_and_bridge_toml_is_not() {
     // Somebody is in the middle of editing it.
     site.folder.write("bridge.toml", "[[[");
     site.folder.write("token", "second\n");
-    site.daemon.line("a file that holds a secret has changed");
+    site.daemon
+        .line("a file with a secret or with addresses has changed");
     site.daemon.line("is in force");
     ask(&mut client, "door", "ok");
     assert_eq!(server.last().header("authorization"), Some("Bearer second"));
@@ -364,6 +365,47 @@ fn addresses_of_the_command_line_stay_in_force() {
         !log.contains("127.0.0.1:1 ") && !log.contains("no longer"),
         "{log}"
     );
+}
+
+#[test]
+fn a_file_of_addresses_is_followed() {
+    let folder = TempDir::new();
+    folder.write("bridge.toml", "[broker]\nlisten = [\"127.0.0.1:1\"]\n");
+    folder.write("listeners", "127.0.0.1:0\n");
+    let mut daemon = Daemon::start(&folder, &["run", "--listen-file", "listeners"]);
+    let address = SocketAddr::from(([127, 0, 0, 1], daemon.port.parse().unwrap()));
+    let mut stays = Client::connect(address, "stays");
+
+    // As the router's scripts do it, while somebody is in the middle of editing bridge.toml.
+    folder.write("bridge.toml", "[[[");
+    folder.write("listeners.new", "# from the network\n[::1]:0\n");
+    let file = |name: &str| folder.path().join(name);
+    std::fs::rename(file("listeners.new"), file("listeners")).unwrap();
+    daemon.line("a file with a secret or with addresses has changed");
+    let added = port(&daemon.line("listening on [::1]:"));
+    daemon.line("is in force");
+    let added: SocketAddr = format!("[::1]:{added}").parse().unwrap();
+    drop(Client::connect(added, "added"));
+    assert!(TcpStream::connect(address).is_err(), "the old one is gone");
+    stays.send(&[0xC0, 0]);
+    assert_eq!(stays.packet(), [0xD0, 0]);
+
+    // A mistake changes nothing, and neither does a file that is gone.
+    folder.write("listeners", "[::1]:0\nlocalhost:1883\n");
+    daemon.line("ERROR listeners:2: listens on the host name `localhost`");
+    daemon.line("not reloaded: what ran before goes on");
+    std::fs::remove_file(file("listeners")).unwrap();
+    daemon.line("ERROR listeners: there is no such file; write an address and port a line");
+    drop(Client::connect(added, "still"));
+
+    // A signal reads both anew.
+    folder.write("bridge.toml", "[broker]\n");
+    folder.write("listeners", "127.0.0.1:0");
+    daemon.line("is in force");
+    daemon.signal("HUP");
+    daemon.line("is in force");
+    assert!(TcpStream::connect(added).is_err(), "gone too");
+    assert_eq!(daemon.stop().0, Some(0));
 }
 
 /// Asks and returns the failure's code.

@@ -171,6 +171,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Listen;
 
     #[test]
     fn the_arguments_agree_with_each_other() {
@@ -187,8 +188,13 @@ mod tests {
             read(own);
         };
         given("run --listen 127.0.0.1:0", |own| {
-            assert_eq!(run::listen(own), ["127.0.0.1:0".parse().unwrap()]);
+            let addresses = vec!["127.0.0.1:0".parse().unwrap()];
+            assert_eq!(run::listen(own), Some(Listen::At(addresses)));
         });
+        given("run --listen-file x", |own| {
+            assert_eq!(run::listen(own), Some(Listen::File("x".into())));
+        });
+        given("run --config x", |own| assert_eq!(run::listen(own), None));
         given("check", |own| drop(check::Arguments::read(own)));
         given("send topic", |own| drop(send::Arguments::read(own)));
         given("listener-cert name", |own| {

@@ -90,7 +90,7 @@ fn dispatch(given: Given<'_>, streams: &mut Streams<'_>) -> io::Result<Exit> {
     let config = named.unwrap_or_else(default_config);
     let level = given.parsed("log-level", arguments::level);
     let Some((command, given)) = given.command() else {
-        return run::run(&config, Vec::new(), level, streams);
+        return run::run(&config, None, level, streams);
     };
     match command {
         "check" => check::check(&config, &check::Arguments::read(given), streams),

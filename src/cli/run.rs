@@ -8,48 +8,64 @@ use log::LevelFilter;
 
 use crate::cli::exit::Exit;
 use crate::cli::syntax::{Argument, Given, Syntax};
-use crate::cli::{Streams, load};
-use crate::config::{Config, Rereader, Warning, default_socket, listen_address, listen_collision};
+use crate::cli::{Streams, load, print_errors};
+use crate::config::{
+    Config, Listen, Rereader, Warning, default_socket, listen_address, listen_collision,
+};
 use crate::{RunError, Shutdown};
 
 /// How `run` is written.
 pub(super) const SYNTAX: Syntax = Syntax::new(
     "run",
     "Run broker and bridge until SIGTERM or SIGINT; the default",
-    &[Argument::option(
-        "listen",
-        "ADDR:PORT",
-        "Listen on this IP address and port instead of those of bridge.toml; may be given several \
-         times",
-    )
-    .several()
-    .checked(|text| listen_address(text).map(drop))],
+    &[
+        Argument::option(
+            "listen",
+            "ADDR:PORT",
+            "Listen on this IP address and port instead of those of bridge.toml; may be given \
+             several times",
+        )
+        .several()
+        .checked(|text| listen_address(text).map(drop)),
+        Argument::option(
+            "listen-file",
+            "FILE",
+            "Listen on the addresses and ports in FILE instead, one a line; its changes are followed",
+        )
+        .path()
+        .excludes("listen"),
+    ],
 );
 
-/// Reads the addresses that are to be listened on, none unless said.
-pub(super) fn listen(given: Given<'_>) -> Vec<SocketAddr> {
+/// Reads where to find the addresses that are to be listened on, `None` unless said.
+pub(super) fn listen(given: Given<'_>) -> Option<Listen> {
     let texts = given.texts("listen");
-    texts
-        .iter()
-        .filter_map(|text| listen_address(text).ok())
-        .collect()
+    let addresses = texts.iter().filter_map(|text| listen_address(text).ok());
+    let addresses: Vec<_> = addresses.collect();
+    match given.path("listen-file") {
+        Some(file) => Some(Listen::File(file)),
+        None => (!addresses.is_empty()).then_some(Listen::At(addresses)),
+    }
 }
 
 /// Runs until a signal ends it.
 pub(super) fn run(
     path: &Path,
-    listen: Vec<SocketAddr>,
+    listen: Option<Listen>,
     level: Option<LevelFilter>,
     streams: &mut Streams<'_>,
 ) -> io::Result<Exit> {
-    if let Some(error) = collision(&listen) {
+    if let Some(Listen::At(addresses)) = &listen
+        && let Some(error) = collision(addresses)
+    {
         return streams.refuse(Exit::Usage, format_args!("--listen: {error}"));
     }
     let Some((mut config, warnings)) = load(path, streams)? else {
         return Ok(Exit::Configuration);
     };
-    if !listen.is_empty() {
-        config.listen_instead(listen);
+    let replaced = listen.map_or(Ok(()), |listen| config.listen_instead(listen));
+    if let Err(errors) = replaced {
+        return print_errors(&errors, streams).map(|()| Exit::Configuration);
     }
     crate::io::log::init(level.unwrap_or_else(level_from_environment));
     warn_of(&warnings);

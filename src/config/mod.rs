@@ -43,7 +43,7 @@ use crate::core::status::fingerprint;
 pub use error::{ConfigError, Origin, Warning};
 pub use keys::{Key, keys};
 pub use password::{HashError, MAX_LANES, MAX_MEMORY, MAX_PASSES, PasswordHash};
-pub use rereader::Rereader;
+pub use rereader::{Listen, Rereader};
 pub use secrets::Environment;
 pub use stamp::Stamp;
 pub use store::StoreSettings;
@@ -249,7 +249,7 @@ impl Config {
             let top = Section::top(table.get_ref(), &source, &report, keys::SECTIONS);
             let read = assemble(&top, path, environment);
             let rereader = Rereader {
-                secret_files: read.rereader.secret_files,
+                named_files: read.rereader.named_files,
                 ..Rereader::new(path, text)
             };
             Self {
@@ -351,7 +351,7 @@ fn assemble(top: &Section<'_>, path: &Path, environment: Environment<'_>) -> Con
         status_socket: gateway.status_socket,
         id: String::new(),
         rereader: Rereader {
-            secret_files: secrets.files,
+            named_files: secrets.files,
             ..Rereader::default()
         },
     }

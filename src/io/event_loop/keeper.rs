@@ -1,5 +1,5 @@
 //! Keeps what runs as its files say: takes over the configuration when it is read again, and
-//! users, certificates, roots and secrets as soon as their files change.
+//! users, certificates, roots, secrets and addresses as soon as their files change.
 //!
 //! All or nothing: what can fail is read and prepared first, beside the loop, and then everything
 //! is replaced between two packets. With one mistake all stays as it was. One task does it, so no
@@ -39,8 +39,8 @@ pub(super) struct Keeper {
     users: UsersWatch,
     trust: TrustWatch,
     certificates: Option<CertificateWatch>,
-    /// Files that hold secrets, if there are any.
-    secrets: Option<Watch>,
+    /// Files that hold secrets or addresses, if there are any.
+    named_files: Option<Watch>,
     rereader: Rereader,
     settled: Settled,
 }
@@ -75,7 +75,7 @@ enum Task {
     Users,
     Trust,
     Certificates(Option<Acceptor>),
-    Secrets,
+    Named,
     Reload,
     Listen,
 }
@@ -105,7 +105,7 @@ impl Keeper {
             users: UsersWatch::new(watched.users),
             trust: watched.trust,
             certificates: watched.certificates,
-            secrets: secrets(&watched.rereader),
+            named_files: named_files(&watched.rereader),
             rereader: watched.rereader,
             settled,
         }
@@ -138,8 +138,8 @@ impl Keeper {
                         .into_iter()
                         .for_each(|it| self.shared.replace_acceptor(it));
                 }
-                Task::Secrets => {
-                    info!("a file that holds a secret has changed");
+                Task::Named => {
+                    info!("a file with a secret or with addresses has changed");
                     let rereader = self.rereader.clone();
                     self.read(move || rereader.read_named_files()).await;
                 }
@@ -153,9 +153,9 @@ impl Keeper {
     }
 
     async fn next(&mut self) -> Task {
-        let secrets = async {
-            match &mut self.secrets {
-                Some(secrets) => secrets.changed().await,
+        let named_files = async {
+            match &mut self.named_files {
+                Some(files) => files.changed().await,
                 None => pending().await,
             }
         };
@@ -170,7 +170,7 @@ impl Keeper {
             () = self.users.changed() => Task::Users,
             () = self.trust.changed() => Task::Trust,
             acceptor = certificates => Task::Certificates(acceptor),
-            () = secrets => Task::Secrets,
+            () = named_files => Task::Named,
             () = sleep(RETRY), if self.doors.wait_for_addresses() => Task::Listen,
         }
     }
@@ -260,7 +260,7 @@ impl Keeper {
             self.certificates = None;
         }
         self.users = UsersWatch::new(config.users_reader);
-        self.secrets = secrets(&config.rereader);
+        self.named_files = named_files(&config.rereader);
         self.shared.set_rereader(config.rereader.clone());
         self.rereader = config.rereader;
         self.trust.replace(self.shared.trusting(), stamps);
@@ -303,8 +303,8 @@ impl Keeper {
     }
 }
 
-fn secrets(rereader: &Rereader) -> Option<Watch> {
-    let files: Vec<(_, Stamp)> = rereader.secret_files().to_vec();
+fn named_files(rereader: &Rereader) -> Option<Watch> {
+    let files: Vec<(_, Stamp)> = rereader.named_files().to_vec();
     (!files.is_empty()).then(|| Watch::new(files))
 }
 

@@ -39,6 +39,16 @@ procd_add_jail_mount_rw() {
 }
 procd_add_reload_trigger() { record trigger "config $*"; }
 procd_add_reload_interface_trigger() { record trigger "interface $*"; }
+procd_add_restart_mount_trigger() { record trigger "mount $*"; }
+# As the real one: where in fstab a disk is that a path lies below.
+procd_get_mountpoints() {
+	local target
+
+	[ -e /etc/config/fstab ] || return 0
+	sed -n "s/.*option target '\(.*\)'/\1/p" /etc/config/fstab | while read -r target; do
+		case "$1/" in "$target"/*) echo "$target" ;; esac
+	done
+}
 procd_send_signal() { printf '%s\n' "${3:-HUP}" >> /tmp/procd.signals; }
 procd_kill() { rm -f "/tmp/procd/$1"; }
 procd_running() { [ -e "/tmp/procd/$1" ] && grep -q '^instance' "/tmp/procd/$1"; }
