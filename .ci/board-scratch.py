@@ -601,6 +601,7 @@ def hotplug(board, password):
     board.sh(f"/etc/init.d/{NAME} start")
     check("also one that root restored", [facts_of(board, path) for path in (f"etc/{NAME}/store", f"etc/{NAME}/store/log")],
           [(1886, 1886, 0o700)] * 2)
+    board.sh(f"/etc/init.d/{NAME} stop")
     shutil.rmtree(board.root / f"etc/{NAME}/store")
 
     print("-- and on a disk, which is not there at first")

@@ -106,6 +106,25 @@ fn the_first_user_opens_the_network_listener_and_the_last_closes_it() {
 }
 
 #[test]
+fn an_address_that_comes_later_waits_for_a_user_too_which_is_said_once() {
+    let folder = configured();
+    folder.write("listeners", "127.0.0.1:0\n");
+    let mut daemon = Daemon::start(&folder, &["run", "--listen-file", "listeners"]);
+    daemon.line("who may connect: no users, ");
+    assert!(!daemon.log.join("\n").contains("there are no users"));
+
+    folder.write("listeners", "127.0.0.1:0\n0.0.0.0:0\n");
+    assert_eq!(daemon.line("there are no users"), CLOSED);
+    daemon.line("is in force");
+    folder.write("listeners", "127.0.0.1:0\n0.0.0.0:0\n[::]:0\n");
+    daemon.line("is in force");
+    folder.write("users.toml", &user("n"));
+    daemon.line("listening on 0.0.0.0:");
+    let told = daemon.log.iter().filter(|line| *line == CLOSED);
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
 fn a_new_password_or_rule_ends_the_sessions_of_its_user_alone() {
     let folder = configured();
     folder.write("users.toml", &(user("n") + &user("other")));

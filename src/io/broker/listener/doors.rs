@@ -32,8 +32,8 @@ const HANDSHAKES: usize = 64;
 pub(crate) struct Doors {
     doors: Vec<Door>,
     admission: Rc<RefCell<Admission>>,
-    /// Whether the listeners that the network reaches are to be open.
-    network: bool,
+    /// Whether it has been told that those which the network reaches are closed.
+    told: bool,
 }
 
 struct Door {
@@ -74,10 +74,11 @@ impl Doors {
         let mut doors = Self {
             doors: wanted(broker),
             admission: Rc::new(RefCell::new(admission)),
-            network: shared.lets_network_in(),
+            told: false,
         };
+        let network = shared.lets_network_in();
         for door in &mut doors.doors {
-            if !door.is_wanted(doors.network) {
+            if !door.is_wanted(network) {
                 continue;
             }
             if let Err(cause) = door.open(shared, &doors.admission) {
@@ -88,7 +89,7 @@ impl Doors {
                 door.fail(cause);
             }
         }
-        doors.tell_what_is_closed();
+        doors.tell_what_is_closed(network);
         Ok(doors)
     }
 
@@ -135,10 +136,7 @@ impl Doors {
                 (false, State::Open(_) | State::Failing(_)) => door.close(),
             }
         }
-        if self.network != network {
-            self.network = network;
-            self.tell_what_is_closed();
-        }
+        self.tell_what_is_closed(network);
     }
 
     /// Listens where another configuration says; [`Doors::adjust`] has to follow. Listeners that
@@ -173,8 +171,11 @@ impl Doors {
         doors.any(|door| matches!(door.state, State::Failing(_)))
     }
 
-    fn tell_what_is_closed(&self) {
-        if self.network || !self.doors.iter().any(|door| is_network(door.address)) {
+    /// Tells once that there are listeners which only a user opens.
+    fn tell_what_is_closed(&mut self, network: bool) {
+        let closed = !network && self.doors.iter().any(|door| is_network(door.address));
+        let known = std::mem::replace(&mut self.told, closed);
+        if !closed || known {
             return;
         }
         let so = if self.doors.iter().all(|door| is_network(door.address)) {
