@@ -114,7 +114,7 @@ def check_control(control, package, architecture, data_size, time):
     check("control: Installed-Size is that of the data tar", int(fields["Installed-Size"]) == data_size)
     check("control: SourceDateEpoch is the members' time", int(fields["SourceDateEpoch"]) == time)
     check("control: Depends, License, Section as the feed's Makefile says",
-          [fields[name] for name in ("Depends", "SourceName", "License", "LicenseFiles", "Section")], ["libc", NAME, "MIT", "LICENSE", "net"])
+          [fields[name] for name in ("Depends", "SourceName", "License", "LicenseFiles", "Section")] == ["libc", NAME, "MIT", "LICENSE", "net"], fields)
     check("control: the licence is there", (ROOT / fields["LicenseFiles"]).is_file())
     check("control: Description is text, each line after one blank", all(re.fullmatch(r" [!-~][ -~]*", line)
           for line in fields["Description"].split("\n")), fields["Description"])

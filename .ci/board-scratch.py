@@ -123,11 +123,15 @@ class Board:
         return result
 
     def network(self, name, v4, v6=""):
-        """Says what netifd knows of a network, and fires the triggers on it."""
+        """Says what netifd knows of a network, and has procd do what is to be done at events of interfaces.
+
+        Which one the event is of says nothing: `lan` has none of its own when the prefix of another changes.
+        """
         self.write(f"tmp/network/{name}.v4", v4)
         self.write(f"tmp/network/{name}.v6", v6)
-        if f"interface {name}" in self.told("trigger"):
-            self.sh(f"/etc/init.d/{NAME} reload")
+        for trigger in self.told("trigger"):
+            if trigger.startswith("event interface.* 1000 "):
+                self.sh(trigger.split(" ", 3)[3])
 
     # procd
 
@@ -348,6 +352,8 @@ def first_boot(board, package):
     check("it has a user of its own", board.read("etc/passwd"), re.compile(rf"^{NAME}:x:1886:1886:", re.M))
     check("procd is told", [board.told(kind) for kind in ("user", "group", "respawn", "stdout", "stderr", "no_new_privs")],
           [[NAME], [NAME], ["3600", "5", "0"], ["1"], ["1"], ["1"]])
+    check("what is missing is said", board.read("tmp/logger"), re.compile("network `lan` has no address yet"))
+    board.wait_said(rf"{NAME} user add")
     check("and has room for clients, none for core files", board.told("limits"), ["core=0", "nofile=12288 12288"])
     check("ntpd, which does not run yet, is left alone", board.exists("tmp/sysntpd.log"), False)
     check("no jail without ujail", board.told("jail"), [])
@@ -361,7 +367,7 @@ def first_boot(board, package):
           ["127.0.0.1:1883", "192.168.1.1:1883", "[::1]:1883", "[fd00:1::1]:1883"])
     check("the daemon may read them, and is told where", (facts_of(board, LISTENERS), board.told("command")[-2:]),
           ((0, 0, 0o644), ["--listen-file", f"/{LISTENERS}"]))
-    board.wait_said(rf"{NAME} user add")
+    board.wait_said("the configuration [0-9a-f]{8} is in force")
     check("all in one life", board.starts, 1)
     check("programs on the router may connect", connack("127.0.0.1"), 0)
     check("the LAN finds nobody", connack("192.168.1.1"), "ConnectionRefusedError")
@@ -397,6 +403,8 @@ def addresses(board, password):
     pid, file = board.process.pid, os.lstat(board.root / LISTENERS)
     board.network("lan", "192.168.1.1", "fd00:1::1")
     check("the same addresses again: nothing happens", os.lstat(board.root / LISTENERS), file)
+    board.network("lan", "192.168.1.1", "fe80::1 fd00:1::1")
+    check("nor for a link-local one", os.lstat(board.root / LISTENERS), file)
     with socket.create_connection(("127.0.0.1", 1883)) as node:
         board.network("lan", "192.168.7.1")
         check("others: the old one closes", wait_until(lambda: connack("192.168.1.1") == "ConnectionRefusedError"))
@@ -406,10 +414,15 @@ def addresses(board, password):
         node.sendall(b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01n")
         check("and nodes at the others stay", node.recv(4), b"\x20\x02\0\0")
     good = board.read(f"etc/{NAME}/bridge.toml")
-    board.write(f"etc/{NAME}/bridge.toml", "[[[", 0o640)
-    board.network("lan", "192.168.1.1", "fd00:1::1")
-    check("also while somebody edits bridge.toml", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
+    for edited in ("[[[", good.replace("/posts/{id}", "/edited/{id}")):
+        board.write(f"etc/{NAME}/bridge.toml", edited, 0o640)
+        board.network("lan", "192.168.1.1", "fd00:1::1")
+        check("also while somebody edits bridge.toml", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
+        board.network("lan", "192.168.7.1")
+        check("to and fro", wait_until(lambda: connack("192.168.1.1") == "ConnectionRefusedError"))
+    check("which is not taken over before its time", board.said("/edited/"), False)
     board.write(f"etc/{NAME}/bridge.toml", good, 0o640)
+    board.network("lan", "192.168.1.1", "fd00:1::1")
     uci = board.read(f"etc/config/{NAME}")
     board.write(f"etc/config/{NAME}", uci.replace("1883", "1884"))
     board.sh(f"/etc/init.d/{NAME} reload")
@@ -418,6 +431,20 @@ def addresses(board, password):
     board.sh(f"/etc/init.d/{NAME} reload")
     check("and back", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
     check("without a restart", board.process.pid, pid)
+
+
+def full(board, password):
+    print("-- /tmp is full")
+    board.sh(f"/etc/init.d/{NAME} stop")
+    run("mount", "-t", "tmpfs", "-o", "nr_inodes=2", "tmpfs", board.root / f"var/run/{NAME}")  # itself, and the daemon's folder
+    board.sh(f"/etc/init.d/{NAME} start")
+    check("it is said", board.read("tmp/logger"), re.compile("listeners can not be written, is /tmp full"))
+    board.wait_said(r"listening on 127\.0\.0\.1:1883")
+    check("and it runs with the listeners of bridge.toml", (connack("127.0.0.1"), "--listen-file" in board.told("command")), (0, False))
+    board.sh(f"/etc/init.d/{NAME} stop")
+    run("umount", board.root / f"var/run/{NAME}")
+    board.sh(f"/etc/init.d/{NAME} start")
+    check("with room the network is back", wait_until(lambda: connack("192.168.1.1", "kitchen", password) == 0))
 
 
 def owners_and_modes(board, password):
@@ -512,11 +539,16 @@ def configuration(board):
     board.write(f"etc/config/{NAME}", uci)
     board.sh(f"/etc/init.d/{NAME} reload")
     pid = board.process.pid
-    for path, why in (("/etc/two words.toml", "white space"), ("bridge.toml", "does not begin with /")):
-        board.write(f"etc/config/{NAME}", uci.replace(f"/etc/{NAME}/bridge.toml", path))
-        check(f"a path that can not be used, `{path}`: reload fails", board.sh(f"/etc/init.d/{NAME} reload").returncode, 1)
-        check("says why", board.read("tmp/logger"), re.compile(why))
-        check("and what ran goes on", (board.process.pid, board.process.poll()), (pid, None))
+    for before, after, why in (
+            (f"/etc/{NAME}/bridge.toml", "/etc/two words.toml", "path `/etc/two words.toml` holds white space"),
+            (f"/etc/{NAME}/store", "store", "path `store` does not begin with /"),
+            ("'info'", "'warning'", "log_level `warning` is none"),
+            ("'1883'", "'mqtt'", "port `mqtt` is none"), ("'1883'", "'65536'", "port `65536` is none"), ("'1883'", "'0'", "port `0` is none")):
+        board.write(f"etc/config/{NAME}", uci.replace(before, after))
+        for action in ("reload", "start", "uplink"):
+            check(f"{why}: {action} fails", board.sh(f"/etc/init.d/{NAME} {action}").returncode, 1)
+            check("says why", why in board.read("tmp/logger").splitlines()[-1])
+            check("and what ran goes on", (board.process.pid, board.process.poll()), (pid, None))
     board.write(f"etc/config/{NAME}", uci.replace("enabled '1'", "enabled '0'"))
     board.sh(f"/etc/init.d/{NAME} reload")
     check("disabled: it stops", board.process, None)
@@ -615,14 +647,23 @@ def hotplug(board, password):
     check("which is said", board.read("tmp/logger"), re.compile("nothing is stored yet: no disk at /mnt/disk"))
     board.wait_said(r"listening on 127\.0\.0\.1:1883")
     check("the rest works", connack("192.168.1.1", "kitchen", password), 0)
+    (board.root / "mnt/disk/store").mkdir()
+    board.sh(f"/etc/init.d/{NAME} start")
+    check("one that is on flash already is told of", board.read("tmp/logger"), re.compile("the store `/mnt/disk/store` is on flash"))
+    (board.root / "mnt/disk/store").rmdir()
     check("the disk is waited for", "mount /mnt/disk/store" in board.told("trigger"))
     run("mount", "-t", "tmpfs", "tmpfs", board.root / "mnt/disk")
+    board.write("etc/config/fstab", "config mount\n\toption target '/mnt/link'\n")
+    (board.root / "mnt/link").symlink_to("disk")
+    board.write(file, good + '\n[store]\ndirectory = "/mnt/link/store"\n', 0o640)
+    board.write(f"etc/config/{NAME}", uci.replace(f"/etc/{NAME}/store", "/mnt/link/store/"))
     for action in ("stop", "start"):  # a restart, of which this procd sees both halves
         board.sh(f"/etc/init.d/{NAME} {action}")
-    board.wait_said(r"store `/mnt/disk/store`: 0 values")
-    check("there the daemon has it for itself", facts_of(board, "mnt/disk/store"), (1886, 1886, 0o700))
+    board.wait_said(r"store `/mnt/link/store`: 0 values")
+    check("there, behind a link, the daemon has it for itself", facts_of(board, "mnt/disk/store"), (1886, 1886, 0o700))
     board.sh(f"/etc/init.d/{NAME} stop")
     run("umount", board.root / "mnt/disk")
+    (board.root / "mnt/link").unlink()
     (board.root / "etc/config/fstab").unlink()
     board.write(f"etc/config/{NAME}", uci)
     board.write(file, good, 0o640)
@@ -705,6 +746,7 @@ def main():
         first_boot(board, package)
         password = users(board)
         addresses(board, password)
+        full(board, password)
         owners_and_modes(board, password)
         configuration(board)
         hotplug(board, password)

@@ -99,16 +99,17 @@ fn remedy(cause: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match cause.kind() {
         ErrorKind::AddrInUse => {
-            "another program listens there; stop it or change [broker] listen or --listen"
+            "another program listens there; stop it or change [broker] listen, --listen or --listen-file"
         }
         ErrorKind::AddrNotAvailable => {
-            "no network interface has this address; correct [broker] listen or --listen"
+            "no network interface has this address; correct [broker] listen, --listen or \
+             --listen-file"
         }
         ErrorKind::PermissionDenied => {
-            "not allowed; ports below 1024 need root, choose a higher one in [broker] listen or \
-             --listen"
+            "not allowed; ports below 1024 need root, choose a higher one in [broker] listen, \
+             --listen or --listen-file"
         }
-        _ => return format!("{cause}; correct [broker] listen or --listen"),
+        _ => return format!("{cause}; correct [broker] listen, --listen or --listen-file"),
     }
     .to_owned()
 }

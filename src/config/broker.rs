@@ -142,6 +142,7 @@ pub(super) fn read_broker(top: &Section<'_>, directory: &Path) -> ReadBroker {
         websocket: websocket.and_then(|opened| websocket::read(&opened, &others)),
         tls,
         listen,
+        follows_networks: false,
         anonymous,
         anonymous_rules: Arc::new(anonymous_rules),
         limits: limits::read_limits(section),

@@ -112,6 +112,8 @@ pub enum ClockTrust {
 pub struct Broker {
     /// Addresses to listen on without TLS; port 0 takes any free one.
     pub listen: Vec<SocketAddr>,
+    /// Whether they come from a file that follows the addresses of networks.
+    pub follows_networks: bool,
     /// Where to listen with TLS, if anywhere.
     pub tls: Option<TlsListener>,
     /// Where to listen for WebSocket, if anywhere; never in a build without it.

@@ -84,6 +84,7 @@ impl Config {
                 read_addresses(file)?
             }
         };
+        self.broker.follows_networks = matches!(listen, Listen::File(_));
         self.rereader.listen = Some(listen);
         Ok(())
     }

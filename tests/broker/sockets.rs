@@ -93,7 +93,7 @@ fn taken_port_is_named() {
     };
     let text = format!(
         "cannot listen on `{address}`: another program listens there; stop it or change \
-         [broker] listen or --listen"
+         [broker] listen, --listen or --listen-file"
     );
     assert_eq!(error.to_string(), text);
     assert_eq!(error.exit_code(), 69);

@@ -4,6 +4,7 @@
 config_load() {
 	local word key value section
 
+	for key in $(set | sed -n 's/^\(CONFIG_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$key"; done
 	section=
 	while read -r word key value; do
 		value=${value#[\'\"]}

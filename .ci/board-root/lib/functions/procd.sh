@@ -38,7 +38,7 @@ procd_add_jail_mount_rw() {
 	for path in "$@"; do record mount_rw "$path"; done
 }
 procd_add_reload_trigger() { record trigger "config $*"; }
-procd_add_reload_interface_trigger() { record trigger "interface $*"; }
+procd_add_raw_trigger() { record trigger "event $*"; }
 procd_add_restart_mount_trigger() { record trigger "mount $*"; }
 # As the real one: where in fstab a disk is that a path lies below.
 procd_get_mountpoints() {

@@ -32,6 +32,8 @@ const HANDSHAKES: usize = 64;
 pub(crate) struct Doors {
     doors: Vec<Door>,
     admission: Rc<RefCell<Admission>>,
+    /// Whether others may come while it runs.
+    follows_networks: bool,
     /// Whether it has been told that those which the network reaches are closed.
     told: bool,
 }
@@ -74,6 +76,7 @@ impl Doors {
         let mut doors = Self {
             doors: wanted(broker),
             admission: Rc::new(RefCell::new(admission)),
+            follows_networks: broker.follows_networks,
             told: false,
         };
         let network = shared.lets_network_in();
@@ -146,6 +149,7 @@ impl Doors {
         let limit = shared.max_clients().saturating_add(HANDSHAKES);
         let limits = shared.connection_limits();
         self.admission.borrow_mut().set_limits(limit, &limits);
+        self.follows_networks = broker.follows_networks;
         let mut before = std::mem::take(&mut self.doors);
         for wanted in wanted(broker) {
             let same = |door: &Door| door.address == wanted.address && door.kind == wanted.kind;
@@ -173,12 +177,14 @@ impl Doors {
 
     /// Tells once that there are listeners which only a user opens.
     fn tell_what_is_closed(&mut self, network: bool) {
-        let closed = !network && self.doors.iter().any(|door| is_network(door.address));
+        let reached = self.doors.iter().any(|door| is_network(door.address));
+        let closed = !network && (reached || self.follows_networks);
         let known = std::mem::replace(&mut self.told, closed);
         if !closed || known {
             return;
         }
-        let so = if self.doors.iter().all(|door| is_network(door.address)) {
+        let local = self.doors.iter().any(|door| !is_network(door.address));
+        let so = if !local {
             "it does not listen"
         } else {
             "it listens on loopback only"
