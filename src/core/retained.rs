@@ -15,6 +15,7 @@ use crate::core::archive::{Archive, Record};
 use crate::core::memory::{Charge, ENTRY, Meter};
 use crate::core::message::Message;
 use crate::core::store::Kind;
+use crate::core::subscriptions::FilterTree;
 use crate::core::topic::TopicFilter;
 
 /// Retained messages by topic.
@@ -48,6 +49,8 @@ struct Entry {
     change: u64,
     _charge: Charge,
     record: Option<Record>,
+    /// It is the gateway's own, no client's.
+    own: bool,
     /// The store has something else, or nothing.
     unsaved: bool,
 }
@@ -146,11 +149,30 @@ impl Retained {
             change: self.changes,
             _charge: self.meter.charge(key.len() + ENTRY),
             record,
+            own: false,
             // What the gateway says of itself is said anew after a restart.
             unsaved: !message.topic.is_reserved(),
         };
         self.messages.insert(key, entry);
         Stored::Keep
+    }
+
+    /// Takes note that the message of a topic, which has just been stored, is the gateway's own.
+    pub(crate) fn set_own(&mut self, topic: &str) {
+        if let Some(entry) = self.messages.get_mut(&key(topic)) {
+            entry.own = true;
+        }
+    }
+
+    /// Deletes what clients retained where only the gateway may publish, and returns how many.
+    pub(crate) fn expel(&mut self, reserved: &FilterTree<()>) -> usize {
+        let foreign = |entry: &Entry| !entry.own && reserved.matches(entry.message.topic.as_str());
+        let messages = self.messages.iter().filter(|(_, entry)| foreign(entry));
+        let keys: Vec<_> = messages.map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            self.remove(key);
+        }
+        keys.len()
     }
 
     /// Makes a cursor over the messages that match a filter now.
@@ -240,6 +262,7 @@ impl Retained {
     pub(crate) fn restore(
         &mut self,
         message: &Message,
+        own: bool,
         expires: Option<Instant>,
         record: Record,
         now: Instant,
@@ -253,6 +276,7 @@ impl Retained {
         self.expiring += usize::from(expires.is_some());
         entry.expires = expires;
         entry.record = Some(record);
+        entry.own = own;
         entry.unsaved = false;
         true
     }
@@ -285,6 +309,7 @@ impl Entry {
         let value = RetainedValue {
             message: self.message.clone(),
             expires: self.expires.and_then(|at| archive.unix_time(at)),
+            own: self.own,
         };
         archive.put(record.key(), value.encode());
     }

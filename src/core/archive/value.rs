@@ -75,6 +75,8 @@ pub(crate) struct RetainedValue {
     pub(crate) message: Message,
     /// As in [`Deliverable::expires`].
     pub(crate) expires: Option<u64>,
+    /// It is the gateway's own, no client's.
+    pub(crate) own: bool,
 }
 
 impl SessionValue {
@@ -182,17 +184,21 @@ impl RetainedValue {
         let mut writer = Writer::new();
         writer.option(self.expires, Writer::u64);
         writer.message(&self.message);
+        if self.own {
+            writer.flag(true);
+        }
         writer.finish()
     }
 
     /// Decodes it.
     pub(crate) fn decode(value: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(value)?;
-        let own = Self {
+        let value = Self {
             expires: reader.option(Reader::u64)?,
             message: reader.message()?,
+            own: !reader.is_at_end() && reader.flag()?.then_some(true)?,
         };
-        reader.finish(own)
+        reader.finish(value)
     }
 }
 
@@ -279,6 +285,10 @@ impl<'v> Reader<'v> {
     }
 
     /// Returns what was read if nothing is left.
+    fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn finish<T>(self, read: T) -> Option<T> {
         self.0.is_empty().then_some(read)
     }
@@ -482,9 +492,9 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             session in session(), delivery in delivery(), message in message(),
-            expires in proptest::option::of(any::<u64>()),
+            expires in proptest::option::of(any::<u64>()), own in any::<bool>(),
         ) {
-            let retained = RetainedValue { message, expires };
+            let retained = RetainedValue { message, expires, own };
             prop_assert_eq!(SessionValue::decode(&session.encode()), Some(session));
             prop_assert_eq!(DeliveryValue::decode(&delivery.encode()), Some(delivery));
             prop_assert_eq!(RetainedValue::decode(&retained.encode()), Some(retained));

@@ -109,6 +109,11 @@ pub enum Report {
         /// The topic.
         topic: String,
     },
+    /// Retained messages of clients were deleted: only the gateway publishes to their topics now.
+    Expelled {
+        /// How many.
+        count: usize,
+    },
     /// Of the user with most sessions without a connection, the one that left first was forgotten:
     /// there were more than [`Limits::offline_sessions`](super::Limits::offline_sessions).
     Forgotten {

@@ -37,6 +37,9 @@ impl Hub {
             self.effects
                 .push_back(Effect::Report(Report::RetainedFull { topic }));
         }
+        if message.retain && publisher.is_none() {
+            self.retained.set_own(message.topic.as_str());
+        }
         if message.retain {
             self.save_retained(message, now);
         }

@@ -43,6 +43,7 @@ pub(super) fn notice(report: &Report) -> Option<Message> {
         | Report::Refused { .. }
         | Report::Violation { .. }
         | Report::RetainedFull { .. }
+        | Report::Expelled { .. }
         | Report::Forgotten { .. } => return None,
     };
     Some(Message {

@@ -39,6 +39,8 @@ pub struct Restored {
     pub expired: usize,
     /// Retained messages for which there is no room any more.
     pub surplus: usize,
+    /// Retained messages of clients where only the gateway publishes now.
+    pub foreign: usize,
     /// Deliveries of sessions that did not come back.
     pub orphans: usize,
 }
@@ -236,8 +238,15 @@ impl Hub {
             restored.expired += 1;
             return;
         };
+        if !value.own && self.is_reserved(&value.message) {
+            restored.foreign += 1;
+            return;
+        }
         let message = self.weigh(value.message);
-        if self.retained.restore(&message, expires, record, now) {
+        let kept = self
+            .retained
+            .restore(&message, value.own, expires, record, now);
+        if kept {
             restored.retained += 1;
         } else {
             restored.surplus += 1;

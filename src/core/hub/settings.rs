@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Hub, Limits};
+use super::{Effect, Hub, Limits, Report};
 use crate::core::retained;
 use crate::core::subscriptions::FilterTree;
 use crate::core::topic::TopicFilter;
@@ -30,14 +30,19 @@ impl Hub {
 
     /// Puts other limits in force, and other topics that clients may not publish to.
     ///
-    /// Nobody is disconnected for it, and no subscription or retained message goes: limits hold for
-    /// what comes from now on. Only memory is made free at once, and surplus sessions without a
-    /// connection are forgotten.
+    /// Nobody is disconnected for it, and no subscription goes: limits hold for what comes from now
+    /// on. Only memory is made free at once, surplus sessions without a connection are forgotten, and
+    /// so are retained messages that look like the gateway's own now.
     pub fn reconfigure(&mut self, limits: Limits, reserved: Vec<TopicFilter>, now: Instant) {
         self.meter.set_ceiling(limits.memory);
         self.retained.set_limits(retained_limits(&limits));
         self.limits = limits;
         self.reserved = tree(reserved);
+        let count = self.retained.expel(&self.reserved);
+        if count > 0 {
+            self.effects
+                .push_back(Effect::Report(Report::Expelled { count }));
+        }
         self.make_room();
         self.forget_surplus(now);
     }

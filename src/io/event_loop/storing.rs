@@ -121,6 +121,10 @@ fn tell(restored: &Restored) {
             "messages in the store belong to no session, and are deleted",
         ),
         (
+            restored.foreign,
+            "retained messages of clients in the store are where replies go now, and are deleted",
+        ),
+        (
             restored.surplus,
             "retained messages in the store find no room, and are deleted; raise [broker] retained",
         ),

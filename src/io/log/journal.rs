@@ -196,6 +196,11 @@ impl Journal {
                     )
                 });
             }
+            HubReport::Expelled { count } => {
+                self.capped((Level::Warn, "expelled", ""), now, || {
+                    format!("{count} retained messages of clients are where replies go now, and are deleted")
+                });
+            }
             HubReport::Forgotten { client } => {
                 self.capped((Level::Info, "forgotten", ""), now, || {
                     format!(

@@ -431,6 +431,60 @@ fn retained_messages_are_stored_at_once_at_qos_1_and_at_the_interval_at_qos_0() 
 }
 
 #[test]
+fn what_clients_retained_is_deleted_where_replies_go_now() {
+    let (mut s, mut disk) = (scenario(Limits::default()), Disk::default());
+    let now = s.now;
+    s.hub.reconfigure(Limits::default(), Vec::new(), now);
+    let node = s.join(v4("node"));
+    let forged = |topic, packet_id| {
+        Incoming::Publish(Publish {
+            retain: true,
+            ..publishing(topic, "forged", Q1, packet_id)
+        })
+    };
+    s.send(node, forged("replies/n/ok", 1));
+    s.send(node, forged("late/ok", 2));
+    s.send(node, forged("other", 3));
+    for topic in ["replies/n/error", "late/error"] {
+        let reply = Message {
+            retain: true,
+            qos: Q1,
+            ..message(topic, "told")
+        };
+        s.hub.publish(&reply, now);
+    }
+    disk.commit_all(&mut s);
+    assert_eq!(disk.count(Kind::Retained), 5);
+    let heard = |s: &mut Scenario| {
+        let reader = s.join(v4("reader"));
+        s.send(reader, subscribe(1, &[("#", Q0)]));
+        s.packets(reader).split_off(1)
+    };
+
+    // A restart with another configuration.
+    let restored = restart(&mut s, &mut disk, None);
+    assert_eq!((restored.retained, restored.foreign), (4, 1));
+    assert_eq!(disk.count(Kind::Retained), 4);
+    let left = ["late/error=told", "late/ok=forged", "other=forged"];
+    let left = left.map(|it| format!("{it} q0 retain"));
+    let [error, ok, other] = left;
+    let told = "replies/n/error=told q0 retain".to_owned();
+    assert_eq!(heard(&mut s), [&*error, &ok, &other, &told]);
+
+    // Another one while it runs.
+    let reserved = vec![TopicFilter::parse("+/+").unwrap()];
+    s.hub.reconfigure(Limits::default(), reserved, now);
+    s.run();
+    assert_eq!(s.reports(), [Report::Expelled { count: 1 }]);
+    assert_eq!(
+        heard(&mut s),
+        [&*error, &other, "replies/n/error=told q0 retain"]
+    );
+    disk.commit_all(&mut s);
+    assert_eq!(disk.count(Kind::Retained), 3);
+}
+
+#[test]
 fn sessions_expire_by_the_wall_clock_where_it_is_known() {
     let cases = [
         (Some(1000), Some(1099), 1),
