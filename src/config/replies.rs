@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::core::message::QoS;
-use crate::core::reply::{Form, ReplyPlan};
+use crate::core::reply::{Form, Oversize, ReplyPlan};
 use crate::core::select;
 use crate::core::template::Place;
 
@@ -53,12 +53,18 @@ impl Reader<'_> {
             None if topic.names().contains(&"outcome") => Form::Plain,
             None => Form::Json,
         };
+        let oversize = delivery.oversize.unwrap_or_default();
+        if retain && oversize == Oversize::Chunks {
+            let text = "`retain` keeps the last reply of each topic, and would mix the chunks of \
+                        several; remove it, or write another `oversize`";
+            self.error(section.origin_of("retain"), text);
+        }
         let plan = ReplyPlan {
             topic,
             form,
             select: select?,
             packet,
-            oversize: delivery.oversize.unwrap_or_default(),
+            oversize,
             retain,
             expiry: expiry.map(|at| at.value),
         };

@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::endpoint::Limits;
-use crate::core::request::Method;
+use crate::core::endpoint::{Limits, Redirects};
+use crate::core::request::{GOES_ALONG, Method};
 use crate::core::route::{Capture, Route, RouteTopic, StatusSet};
 use crate::core::secret::Secret;
 use crate::core::template::{Place, Scope, Template};
@@ -194,11 +194,11 @@ struct Sent {
 }
 
 impl Sent {
-    /// Returns the content type of the body where it is said and fixed.
+    /// Returns the content type of the body where it is said, up to the first placeholder.
     fn content_type(&self) -> Option<&str> {
         let mut headers = self.headers.iter();
         let (_, template) = headers.find(|(name, _)| name == "content-type")?;
-        template.as_literal()
+        Some(template.fixed_start())
     }
 }
 
@@ -344,12 +344,47 @@ impl<'a> Reader<'a> {
             .map(|entry| self.named("query", entry, Place::Query))
             .collect();
         let query: Option<_> = inherited.into_iter().flatten().chain(own).collect();
-        Some(Sent {
+        let sent = Sent {
             host: host?,
             path: path?,
             query: query?,
             headers: headers?,
-        })
+        };
+        if let Some(destination) = destination {
+            self.check_headers(destination, &sent);
+        }
+        Some(sent)
+    }
+
+    /// How a body is encoded is decided here, not by a node; and what may follow a redirect to
+    /// another origin takes no secret there.
+    fn check_headers(&self, destination: &Destination<'_>, sent: &Sent) {
+        let (label, origin) = (&self.label, self.section.origin);
+        if let Some(start) = sent.content_type()
+            && !start.contains(';')
+            && sent
+                .headers
+                .iter()
+                .any(|(name, template)| name == "content-type" && template.as_literal().is_none())
+        {
+            let text = format!(
+                "{label} has a placeholder in the media type of `content-type`; write the type \
+                 out, with placeholders behind a `;` only"
+            );
+            self.error(origin, text);
+        }
+        let goes_along = |(name, template): &&(String, Template)| {
+            GOES_ALONG.contains(&name.as_str()) && template.holds_secret()
+        };
+        if destination.endpoint.redirects == Redirects::Any
+            && let Some((name, _)) = sent.headers.iter().find(goes_along)
+        {
+            let text = format!(
+                "{label} has a secret in `{name}`, which follows redirects to other origins; put \
+                 it into another header, or remove `redirects = \"any\"`"
+            );
+            self.error(origin, text);
+        }
     }
 
     /// Parses what the route has from its endpoint.

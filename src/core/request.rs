@@ -13,7 +13,7 @@ use crate::core::route::Route;
 use crate::core::template::{Place, Template, Values, percent_encode};
 
 /// Longest path and query together, in bytes.
-const MAX_TARGET: usize = 8 * 1024;
+pub(crate) const MAX_TARGET: usize = 8 * 1024;
 
 /// Longest value of one header field, in bytes.
 const MAX_HEADER: usize = 4 * 1024;
@@ -62,6 +62,11 @@ impl Method {
         !matches!(self, Self::Post | Self::Patch)
     }
 }
+
+/// Header fields that follow a redirect to another origin: they describe the request and identify
+/// nobody. All others may hold a secret of the endpoint; in these the configuration allows none
+/// where there may be such a redirect.
+pub(crate) const GOES_ALONG: &[&str] = &["accept", "accept-language", "content-type", "user-agent"];
 
 /// A request ready to be performed; `Debug` hides header values, query and body.
 #[derive(Clone, PartialEq, Eq)]

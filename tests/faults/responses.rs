@@ -46,6 +46,14 @@ pub(crate) fn broken() -> Vec<Fault> {
             "http.malformed 101 status 101 was not asked for",
         ),
         Fault::steps(
+            "chunks in HTTP/1.0, and the connection stays",
+            vec![
+                send("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n"),
+                Step::Stall,
+            ],
+            "http.malformed 200 chunked in a version of HTTP that has no chunks",
+        ),
+        Fault::steps(
             "a length that is no number",
             vec![send("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n")],
             "http.malformed - content-length header not a number",

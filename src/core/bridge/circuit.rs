@@ -165,6 +165,14 @@ impl Circuit {
         }
     }
 
+    /// Takes note of a failure of the way to a server, for people; it changes nothing.
+    pub(super) fn note(&mut self, outcome: &Outcome) {
+        if let (Outcome::Failure(failure), Way::Closed | Way::Refused) = (outcome, Way::of(outcome))
+        {
+            self.last = Some(failure.clone());
+        }
+    }
+
     /// Takes in how a job ended; `pauses` says whether a verdict counts for the whole endpoint.
     pub(super) fn observe(
         &mut self,
@@ -174,9 +182,7 @@ impl Circuit {
         now: Instant,
     ) -> Change {
         let way = Way::of(outcome);
-        if let (Outcome::Failure(failure), Way::Closed | Way::Refused) = (outcome, way) {
-            self.last = Some(failure.clone());
-        }
+        self.note(outcome);
         match way {
             Way::Open => self.failures = 0,
             Way::Closed => self.failures = self.failures.saturating_add(1),

@@ -95,7 +95,11 @@ impl Bridge {
         if !queue.asks_where(&job.endpoint) {
             return;
         }
-        let pauses = may_pause(&job.endpoint);
+        if !speaks_for_endpoint(&job.endpoint) {
+            queue.circuit.note(outcome);
+            return;
+        }
+        let pauses = job.endpoint.conduct.pause;
         let change = queue.circuit.observe(job.id, outcome, pauses, now);
         if let Outcome::Response(response) = outcome
             && let (429 | 503, Some(after)) = (response.status, response.retry_after)
@@ -239,8 +243,8 @@ impl Bridge {
     }
 }
 
-/// Returns whether a verdict on a certificate is one on the endpoint: not if a node has chosen the
-/// host, or a server another one.
-fn may_pause(endpoint: &Endpoint) -> bool {
-    endpoint.conduct.pause && !endpoint.captured_host && endpoint.redirects != Redirects::Any
+/// Returns whether what becomes of a request says something of the endpoint: not if a node has
+/// chosen the host, or a server another one. Each job has its own waits then.
+fn speaks_for_endpoint(endpoint: &Endpoint) -> bool {
+    !endpoint.captured_host && endpoint.redirects != Redirects::Any
 }

@@ -177,7 +177,9 @@ impl Queue {
     /// Returns whether requests to this endpoint, as it is or was configured, go where those of the
     /// queue go now.
     pub(super) fn asks_where(&self, endpoint: &Endpoint) -> bool {
-        self.endpoint.url == endpoint.url && self.endpoint.address == endpoint.address
+        self.endpoint.url == endpoint.url
+            && self.endpoint.address == endpoint.address
+            && self.endpoint.redirects == endpoint.redirects
     }
 
     /// Returns how many jobs run.

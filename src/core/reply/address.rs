@@ -9,13 +9,16 @@ use crate::core::outcome::{Code, Failure};
 use crate::core::reply::Oversize;
 use crate::core::route::{Route, RouteTable};
 use crate::core::template::{ReplyValues, Values};
-use crate::core::topic::{self, Topic, TopicError};
+use crate::core::topic::{self, Topic, TopicError, TopicFilter};
 
 /// Stands for the outcome in a topic until it is known: NUL is in no topic.
 const MARK: char = '\0';
 
 /// What captures must leave for the payload: enough for every code in every form.
 const MIN_ROOM: usize = 48;
+
+/// The code that takes most room.
+const LONGEST_CODE: Code = Code::TlsRevocationUnknown;
 
 /// Longest value in the topic that tells of one which was too long.
 const SHORT_VALUE: usize = 24;
@@ -149,7 +152,7 @@ impl Address {
     }
 
     fn longest_properties(&self) -> Properties {
-        let code = Code::TlsRevocationUnknown.as_str();
+        let code = LONGEST_CODE.as_str();
         Properties {
             content_type: Some("application/json".to_owned()),
             expiry_interval: Some(0),
@@ -174,14 +177,22 @@ impl Address {
             Ok(topic) if topic.is_reserved() => return Err("it starts with `$`"),
             Ok(_) => {}
         }
-        let chunk = (route.reply.oversize == Oversize::Chunks).then(|| format!("{text}/1/1"));
-        let mut topics = [Some(text), chunk.as_deref()].into_iter().flatten();
-        if topics.clone().any(|it| table.first_match(it).is_some()) {
+        let chunks = match route.reply.oversize {
+            Oversize::Chunks => TopicFilter::parse(&format!("{text}/+/+")).ok(),
+            Oversize::Error | Oversize::Cut => None,
+        };
+        let chunks_meet = |filter: fn(&Route) -> TopicFilter| {
+            let mut routes = table.routes.iter();
+            chunks
+                .as_ref()
+                .is_some_and(|chunks| routes.any(|route| chunks.overlaps(&filter(route))))
+        };
+        if table.first_match(text).is_some() || chunks_meet(|route| route.topic.filter.clone()) {
             return Err("a route takes it");
         }
         match values.publisher.hearing {
             Hearing::Deny => return Err("the client may not subscribe to it"),
-            Hearing::Allow if topics.any(|it| table.takes_replies(it)) => {
+            Hearing::Allow if table.takes_replies(text) || chunks_meet(|it| it.reply.filter()) => {
                 return Err("replies of a route go there, and it is not the user's own");
             }
             Hearing::Allow | Hearing::Own => {}
@@ -217,8 +228,13 @@ impl Resolved {
         }
         self.address.correlation = correlation;
         let short = template.render_anyway(values, SHORT_VALUE);
-        if short.len() < self.address.topic.len() {
+        let is_shorter = short.len() < self.address.topic.len();
+        if is_shorter {
             self.address.topic = short;
+        }
+        // A route leaves room enough; who takes less than that is served while any code fits.
+        let is_narrow = self.address.packet < route.reply.packet;
+        if is_shorter || (is_narrow && room < LONGEST_CODE.as_str().len()) {
             self.unusable.get_or_insert_with(|| {
                 bad_request(format!(
                     "the reply topic would leave {room} bytes for the reply, {MIN_ROOM} are needed"

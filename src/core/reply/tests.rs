@@ -610,6 +610,48 @@ fn a_response_topic_that_leads_elsewhere_is_refused() {
     let (message, publisher) = (asking("mine"), publisher("c"));
     let resolved = Address::resolve(&table.routes[0], &table, &values(&message, &publisher));
     assert_eq!(resolved.refused, Some("a route takes it"), "its chunks");
+    let table = RouteTable::new(vec![
+        sized(plain(), 256, Oversize::Chunks).build(),
+        route("mine/{i}/3").build(),
+        route("a/{x}").reply("yours/{x}/3").build(),
+    ]);
+    let own = self::publisher("c");
+    let allowed = Publisher {
+        hearing: Allow,
+        ..self::publisher("c")
+    };
+    let cases = [
+        ("mine", &own, Some("a route takes it")),
+        ("yours", &own, None),
+        ("yours", &allowed, Some(taken)),
+        ("free", &allowed, None),
+    ];
+    for (topic, publisher, refused) in cases {
+        let message = asking(topic);
+        let resolved = Address::resolve(&table.routes[0], &table, &values(&message, publisher));
+        assert_eq!(resolved.refused, refused, "{topic}: the third chunk");
+    }
+}
+
+#[test]
+fn no_request_is_made_where_not_even_a_code_would_fit() {
+    let cases = [
+        (1000, false),
+        (256, false),
+        (150, false),
+        (60, true),
+        (10, true),
+    ];
+    for (packet, unusable) in cases {
+        let publisher = Publisher {
+            maximum_packet: Some(packet),
+            ..publisher("c")
+        };
+        let table = RouteTable::new(vec![plain().build()]);
+        let message = message("nodes/7", "");
+        let resolved = Address::resolve(&table.routes[0], &table, &values(&message, &publisher));
+        assert_eq!(resolved.unusable.is_some(), unusable, "{packet}");
+    }
 }
 
 #[test]

@@ -88,6 +88,10 @@ fn push_segment(value: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
     if value.iter().any(u8::is_ascii_control) {
         return Err("holds a control character, which can not stand in a path");
     }
+    // Overlong encodings of `.` and `/` among them.
+    if std::str::from_utf8(value).is_err() {
+        return Err("is not UTF-8, as a path has to be");
+    }
     push_percent(value, out);
     Ok(())
 }

@@ -154,6 +154,14 @@ impl Template {
         literal.then_some(&*self.source)
     }
 
+    /// Returns the text before the first placeholder.
+    pub fn fixed_start(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            Some(Part::Value { .. } | Part::Secret { .. }) | None => "",
+        }
+    }
+
     /// Returns the text as written.
     pub fn as_str(&self) -> &str {
         &self.source

@@ -185,6 +185,11 @@ impl Template {
                 out.extend_from_slice(text.as_bytes());
                 Ok(())
             }
+            Value::Json(text)
+                if text.starts_with('"') && json::unquote(text).is_none() && !lenient =>
+            {
+                Err("is not text: it holds half of a surrogate pair")
+            }
             Value::Json(text) => {
                 let text = select::as_text(text);
                 encode::push(text.as_bytes(), self.place, quoted, out)
@@ -213,10 +218,11 @@ impl Template {
     /// A value can make a dot segment together with the text around it: whole segments count.
     fn check_segments(&self, path: &[u8]) -> Result<(), Failure> {
         let path = std::str::from_utf8(path).unwrap_or_default();
-        let Some(bad) = path
-            .split('/')
-            .find(|segment| encode::is_dot_segment(segment))
-        else {
+        let Some(bad) = path.split('/').find(|segment| {
+            // Some servers take what follows a `;` for a parameter of the segment.
+            let name = segment.split(';').next().unwrap_or_default();
+            encode::is_dot_segment(name)
+        }) else {
             return Ok(());
         };
         Err(bad_request(format!(
@@ -227,12 +233,18 @@ impl Template {
 
     /// A value that repeats a key would take the place of what the owner wrote.
     fn check_keys(&self, frame: &[u8]) -> Result<(), Failure> {
+        // Some readers take `ID` for `id`.
+        let (frame, written) = (frame.to_ascii_lowercase(), self.with_labels());
+        let written = written.to_ascii_lowercase();
         let repeats = if self.place == Place::Form {
             // The owner may write a key twice, as forms do.
-            encode::form_keys(frame).len() < encode::form_keys(&self.with_labels()).len()
+            encode::form_keys(&frame).len() < encode::form_keys(&written).len()
         } else {
-            let frame = std::str::from_utf8(frame).unwrap_or_default();
-            json::repeated_key(frame).is_some()
+            let repeats = |json: &[u8]| {
+                let json = std::str::from_utf8(json).unwrap_or_default();
+                json::repeated_key(json).is_some()
+            };
+            repeats(&frame) && !repeats(&written)
         };
         if !repeats {
             return Ok(());

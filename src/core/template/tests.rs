@@ -98,6 +98,7 @@ fn a_value_in_a_path_is_one_segment() {
     let up = Err("`{payload}` would make a path segment `..`");
     let here = Err("`{payload}` would make a path segment `.`");
     let encoded = Err("`{payload}` would make a path segment `.%2E`");
+    let parameter = Err("`{payload}` would make a path segment `..;v=1`");
     let marks = Ok("/p/a%20b%3Fc%3Dd%26e%23f%25");
     let cases = [
         (text, "a b?c=d&e#f%", marks, "all but unreserved"),
@@ -111,6 +112,7 @@ fn a_value_in_a_path_is_one_segment() {
         ("/p/{payload}/q", ".", here, "here"),
         ("/p/.{payload}", ".", up, "up, half of it fixed"),
         ("/p/{payload}%2E/q", ".", encoded, "up, half encoded"),
+        ("/p/{payload};v=1/q", "..", parameter, "up, to some servers"),
         (text, "a/b", slash, "one more segment"),
         (text, "..\\x", slash, "a slash to some servers"),
         (text, "a\0", control, "NUL"),
@@ -257,6 +259,13 @@ fn a_value_makes_no_key_that_is_there_already() {
         (deep, "id", Ok(r#"{"id":1,"in":[{"id":2}]}"#), "elsewhere"),
         (two, "7", both, "another value's key"),
         (r#"{"i\u0064":1,"{payload}":2}"#, "id", twice, "an escape"),
+        (key, "ID", twice, "the same to some readers"),
+        (
+            r#"{"a":1,"A":2,"{payload}":3}"#,
+            "b",
+            Ok(r#"{"a":1,"A":2,"b":3}"#),
+            "the owner's own two",
+        ),
         (
             r#"{"{id}":{payload}}"#,
             r#"{"id":1,"id":2}"#,
@@ -270,6 +279,7 @@ fn a_value_makes_no_key_that_is_there_already() {
         ("id=1&{payload}=2", "id", twice, "the owner's key"),
         ("i%64=1&n{payload}=2&ne=3", "e", twice, "in part"),
         ("a+b=1&{payload}=2", "a b", twice, "a space"),
+        ("id=1&{payload}=2", "Id", twice, "the same to some readers"),
         ("a=1&a=2&b={payload}", "a=", Ok("a=1&a=2&b=a%3D"), "a list"),
         ("a=1&a=2&{payload}=3", "b", Ok("a=1&a=2&b=3"), "and a key"),
         ("{id}=1&{payload}", "7", both, "another value's key"),
@@ -281,12 +291,24 @@ fn a_value_makes_no_key_that_is_there_already() {
 fn a_pointer_without_a_value_is_named() {
     let missing = Err("`{payload./x}` has no value in the payload");
     let not_json = Err("`{payload./x}` has no value: the payload is not JSON");
+    let half = r#"{"x":"\ud800"}"#;
+    let surrogate = Err("`{payload./x}` is not text: it holds half of a surrogate pair");
     let cases = [
         ("{payload./x}", "{}", missing, "missing"),
+        ("{payload./x}", half, surrogate, "no text"),
         ("{payload./x}", "x", not_json, "not JSON"),
         ("{payload}", "", Ok(""), "an empty payload is one"),
     ];
     check(Place::Text, &cases);
+}
+
+#[test]
+fn bytes_that_are_no_text_stand_in_no_path() {
+    let overlong = message("nodes/7/a", &b"\xc0\xae\xc0\xae"[..]);
+    assert_eq!(
+        render("/p/{payload}", Place::Path, &overlong),
+        Err("`{payload}` is not UTF-8, as a path has to be".to_owned())
+    );
 }
 
 #[test]

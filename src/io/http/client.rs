@@ -255,6 +255,7 @@ impl Client {
             let detail = format!("status {status} was not asked for");
             return Err(refuse(Failure::new(Code::HttpMalformed, detail)));
         }
+        check_framing(head.version, &head.headers).map_err(refuse)?;
         let location = head.headers.get(header::LOCATION);
         let location = location.filter(|_| redirect::is_redirect(status)).cloned();
         let leads_on = location.is_some() && self.endpoint.redirects != Redirects::None;
@@ -262,7 +263,6 @@ impl Client {
             true => discard(&mut body),
             false => read(&mut body, limit).map_err(refuse)?,
         };
-        check_framing(head.version, &head.headers).map_err(refuse)?;
         if !takes_codings && !body.is_empty() {
             refuse_coding(&head.headers).map_err(refuse)?;
         }

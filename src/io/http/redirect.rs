@@ -5,12 +5,8 @@
 
 use crate::core::endpoint::Redirects;
 use crate::core::outcome::{Code, Failure};
-use crate::core::request::{Method, Request};
+use crate::core::request::{GOES_ALONG, MAX_TARGET, Method, Request};
 use crate::io::tls::failure::brief;
-
-/// Header fields that may go to another origin: they describe the request and identify nobody.
-/// All others may hold a secret of the endpoint.
-const HARMLESS: &[&str] = &["accept", "accept-language", "content-type", "user-agent"];
 
 /// Returns whether a response with this status is a redirect with a location to follow.
 pub(crate) const fn is_redirect(status: u16) -> bool {
@@ -34,6 +30,10 @@ pub(crate) fn follow(
     };
     let location = escape(location);
     let target = resolve(request, &location).map_err(|detail| refuse(&detail))?;
+    if target.target.len() > MAX_TARGET {
+        let detail = format!("to a place of more than {} KiB", MAX_TARGET >> 10);
+        return Err(refuse(&detail));
+    }
     let same_origin = target.host == request.host && target.port == request.port;
     if !same_origin && allowed != Redirects::Any {
         return Err(refuse(&format!("to another origin: {}", target.shown())));
@@ -51,7 +51,7 @@ pub(crate) fn follow(
     let headers = request
         .headers
         .iter()
-        .filter(|(name, _)| same_origin || HARMLESS.contains(&name.as_str()))
+        .filter(|(name, _)| same_origin || GOES_ALONG.contains(&name.as_str()))
         .filter(|(name, _)| body.is_some() || !describes_body(name))
         .cloned()
         .collect();
@@ -410,6 +410,22 @@ mod tests {
             assert_eq!(failure.detail, detail, "`{location}`: {why}");
             assert_eq!(failure.status, Some(302));
         }
+    }
+
+    #[test]
+    fn a_place_that_is_too_long_is_refused_as_the_server_s() {
+        let long = format!("/{}", "a".repeat(MAX_TARGET));
+        let refused = follow(&request(), 302, long.as_bytes(), Redirects::SameOrigin);
+        let refused = refused.expect_err("longer than a path and query may be");
+        assert_eq!(
+            (refused.code, refused.status),
+            (Code::HttpRedirect, Some(302))
+        );
+        assert_eq!(refused.detail, "to a place of more than 8 KiB");
+        let fits = long.get(1..).unwrap_or_default();
+        assert!(follow(&request(), 302, fits.as_bytes(), Redirects::SameOrigin).is_err());
+        let fits = long.get(..MAX_TARGET).unwrap_or_default();
+        assert!(follow(&request(), 302, fits.as_bytes(), Redirects::SameOrigin).is_ok());
     }
 
     #[test]

@@ -187,6 +187,21 @@ impl World {
         Some(job)
     }
 
+    /// Has the server ask the first to come again in so many seconds.
+    fn respond_later(&mut self, seconds: u64) {
+        let job = self.running.remove(0);
+        let outcome = Outcome::Response(Response {
+            status: 429,
+            content_type: None,
+            retry_after: Some(Duration::from_secs(seconds)),
+            body: Bytes::new(),
+        });
+        self.handle(Event::Finished {
+            id: job.id,
+            outcome,
+        });
+    }
+
     fn fail(&mut self, code: Code) {
         let job = self.running.remove(0);
         let outcome = Outcome::Failure(Failure::new(code, "why"));
@@ -447,6 +462,43 @@ fn an_outage_is_waited_for_with_one_probe_at_a_time() {
         assert_eq!(topics, &["/a/0", "/a/1", "/a/2", "/a/3", "/a/4"]);
     }
     assert_eq!((world.counters().succeeded, world.messages()), (30, 0));
+}
+
+#[test]
+fn hosts_that_nodes_choose_hold_up_nobody_else() {
+    let api = stubborn(|it| it.captured_host = true);
+    let mut world = World::new(move || {
+        let plan = |_: &mut Stored| {};
+        vec![keeping("a/{x}", plan).with(|it| it.endpoint = api.clone())]
+    });
+    let good = |world: &mut World, number: u16| {
+        world.publish(&format!("good{number}"), "a/good", number);
+        world.flush();
+        assert_eq!(world.running.len(), 1, "it starts at once");
+        world.finish(0, 200);
+        world.flush();
+    };
+    for number in 1..10 {
+        world.publish(&format!("bad{number}"), "a/bad", number);
+        world.flush();
+        world.fail(Code::ConnectUnreachable);
+        world.flush();
+        good(&mut world, 100 + number);
+    }
+    let job = world.running.len();
+    assert_eq!(job, 0);
+    world.publish("asks", "a/bad", 20);
+    world.flush();
+    world.respond_later(3600);
+    good(&mut world, 200);
+    let state = &world.scenario.bridge.endpoints()[0];
+    assert_eq!(state.standing, Standing::Works);
+    let last = state.last_failure.as_ref().unwrap();
+    assert_eq!(
+        last.code,
+        Code::ConnectUnreachable,
+        "it is shown all the same"
+    );
 }
 
 #[test]
