@@ -173,7 +173,7 @@ fn a_users_file_with_a_mistake_leaves_the_users_as_they_are() {
     let cases = [
         (
             user("n") + "[[user]]\nname = \"plain\"\npassword = \"hunter2\"\n",
-            "users.toml:6: password is not hashed; \
+            "users.toml:6: password is not hashed; remove this user here and \
              run `mqtt-https-bridge user add <name>`, which writes the hash",
         ),
         (

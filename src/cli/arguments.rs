@@ -5,7 +5,7 @@ use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use log::{LevelFilter, ParseLevelError};
+use log::LevelFilter;
 
 use crate::cli::probe::ProbeOptions;
 use crate::cli::syntax::{Argument, Given, Syntax};
@@ -142,7 +142,7 @@ pub(super) fn probe_options(given: Given<'_>) -> ProbeOptions {
 /// Parses what to log.
 pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
     text.parse()
-        .map_err(|error: ParseLevelError| error.to_string())
+        .map_err(|_| "write error, warn, info, debug or trace".to_owned())
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {

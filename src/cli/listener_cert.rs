@@ -103,6 +103,11 @@ pub(super) fn listener_cert(
 
 fn check(arguments: &Arguments) -> Result<(), String> {
     if let Some(user) = &arguments.client {
+        if matches!(&**user, "listener" | "listener-ca") {
+            return Err(format!(
+                "`{user}.pem` and its key are the listener's own; choose another name for the user"
+            ));
+        }
         return check_name(user);
     }
     let is_label = |label: &str| {
@@ -172,6 +177,16 @@ impl Maker<'_> {
         };
         let (leaf, key) = issue(&draft, &authority)?;
         let (certificate, own) = (format!("{user}.pem"), format!("{user}.key"));
+        // Only what this command has made for the same user may go.
+        let there = self.directory.join(&certificate);
+        let text = std::fs::read_to_string(&there).unwrap_or_default();
+        let made = from_pem(&text).and_then(|der| subject_name(&der));
+        if there.exists() && made.as_deref() != Some(user) {
+            let there = there.display();
+            return Err(format!(
+                "{there} is no certificate of user `{user}`; move it away"
+            ));
+        }
         self.write(&own, &key)?;
         self.write(&certificate, &pem("CERTIFICATE", &leaf))?;
         Ok(format!(

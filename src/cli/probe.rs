@@ -222,11 +222,20 @@ fn request(url: &str) -> Result<Request, String> {
     {
         return Err(bad("names no plain host"));
     }
+    // An authority with a port that is none has no port for this type.
+    let has_port = uri
+        .authority()
+        .is_some_and(|all| all.as_str() != uri.host().unwrap_or_default());
+    let port = match uri.port_u16() {
+        None if has_port => return Err(bad("has no valid port, which is 1 to 65535")),
+        Some(0) => return Err(bad("has no valid port, which is 1 to 65535")),
+        port => port.unwrap_or(443),
+    };
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     Ok(Request {
         method: Method::Get,
         host: host.to_ascii_lowercase(),
-        port: uri.port_u16().unwrap_or(443),
+        port,
         target: match target.starts_with('/') {
             true => target.to_owned(),
             false => format!("/{target}"),

@@ -1,6 +1,6 @@
 //! `user`: users in the users file that bridge.toml names.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 
 use crate::cli::exit::Exit;
@@ -50,18 +50,31 @@ pub(super) const SYNTAX: Syntax = Syntax {
     )
 };
 
-/// A user and where its password comes from.
-struct Named {
-    name: String,
-    password_stdin: bool,
-}
-
-impl Named {
-    fn read(given: Given<'_>) -> Self {
-        Self {
-            name: given.text("name").unwrap_or_default(),
-            password_stdin: given.flag("password-stdin"),
-        }
+/// Reads the password that a person has chosen, if one is to come from standard input.
+fn given_password(command: &str, given: Given<'_>) -> Result<Option<String>, String> {
+    if !matches!(command, "add" | "set") || !given.flag("password-stdin") {
+        return Ok(None);
+    }
+    let most = u64::try_from(LONGEST).unwrap_or(u64::MAX).saturating_add(2);
+    let mut line = Vec::new();
+    io::stdin()
+        .lock()
+        .take(most)
+        .read_until(b'\n', &mut line)
+        .map_err(|error| format!("the password can not be read: {error}"))?;
+    let line = String::from_utf8(line).map_err(|_| "the password is not UTF-8".to_owned())?;
+    let chosen = line.trim_end_matches(['\n', '\r']);
+    let bytes = chosen.len();
+    if bytes < SHORTEST {
+        Err(format!(
+            "the password has {bytes} bytes, shortest is {SHORTEST}; choose a longer one or leave --password-stdin out"
+        ))
+    } else if bytes > LONGEST {
+        Err(format!(
+            "the password has more than {LONGEST} bytes; choose a shorter one"
+        ))
+    } else {
+        Ok(Some(chosen.to_owned()))
     }
 }
 
@@ -74,6 +87,15 @@ pub(super) fn user(config: &Path, given: Given<'_>, streams: &mut Streams<'_>) -
             return Ok(Exit::Configuration);
         }
     };
+    let Some((command, given)) = given.command() else {
+        return Ok(Exit::Usage);
+    };
+    // Before the lock: a person may take their time.
+    let chosen = match given_password(command, given) {
+        Ok(chosen) => chosen,
+        Err(error) => return streams.refuse(Exit::Usage, error),
+    };
+    let _lock = users_file::lock(&files.file);
     let shown = files.file.display().to_string();
     let text = match read_text(&files.file) {
         Ok(text) => text.unwrap_or_default(),
@@ -97,13 +119,11 @@ pub(super) fn user(config: &Path, given: Given<'_>, streams: &mut Streams<'_>) -
         users,
         shown,
     };
-    let Some((command, given)) = given.command() else {
-        return Ok(Exit::Usage);
-    };
+    let name = || given.text("name").unwrap_or_default();
     match command {
-        "add" => editor.add(&Named::read(given), given.flag("no-password"), streams),
-        "set" => editor.set(&Named::read(given), streams),
-        "remove" => editor.remove(&given.text("name").unwrap_or_default(), streams),
+        "add" => editor.add(&name(), chosen, given.flag("no-password"), streams),
+        "set" => editor.set(&name(), chosen, streams),
+        "remove" => editor.remove(&name(), streams),
         _ => editor.list(streams),
     }
 }
@@ -116,12 +136,17 @@ struct Editor<'a> {
 }
 
 impl Editor<'_> {
-    fn add(&self, named: &Named, no_password: bool, streams: &mut Streams<'_>) -> io::Result<Exit> {
-        let name = &named.name;
+    fn add(
+        &self,
+        name: &str,
+        chosen: Option<String>,
+        no_password: bool,
+        streams: &mut Streams<'_>,
+    ) -> io::Result<Exit> {
         if let Err(error) = check_name(name) {
             return streams.refuse(Exit::Usage, error);
         }
-        if self.users.names().contains(name) {
+        if self.users.names().iter().any(|known| known == name) {
             let shown = &self.shown;
             return streams.refuse(
                 Exit::Failed,
@@ -134,25 +159,24 @@ impl Editor<'_> {
             return Ok(exit);
         }
         let password = match no_password {
-            true => Some(Password::none()),
-            false => Password::take(named, streams)?,
-        };
-        let Some(password) = password else {
-            return Ok(Exit::Usage);
+            true => Password::none(),
+            false => Password::make(chosen)?,
         };
         let text = self.users.with(name, &password.hash);
         let what = format!("user `{name}` added to {}", self.shown);
         self.finish(&text, &what, Some((name, &password)), streams)
     }
 
-    fn set(&self, named: &Named, streams: &mut Streams<'_>) -> io::Result<Exit> {
-        let name = &named.name;
+    fn set(
+        &self,
+        name: &str,
+        chosen: Option<String>,
+        streams: &mut Streams<'_>,
+    ) -> io::Result<Exit> {
         if let Some(exit) = self.refuse_unknown(name, streams)? {
             return Ok(exit);
         }
-        let Some(password) = Password::take(named, streams)? else {
-            return Ok(Exit::Usage);
-        };
+        let password = Password::make(chosen)?;
         let Some(text) = self.users.with_password(name, &password.hash) else {
             return self.refuse_foreign(name, streams);
         };
@@ -270,32 +294,19 @@ impl Password {
         }
     }
 
-    /// Makes or reads a password; `None` after saying why not.
-    fn take(named: &Named, streams: &mut Streams<'_>) -> io::Result<Option<Self>> {
-        let made = if named.password_stdin {
-            let mut line = String::new();
-            io::stdin().lock().read_line(&mut line)?;
-            let chosen = line.trim_end_matches(['\n', '\r']);
-            if !(SHORTEST..=LONGEST).contains(&chosen.len()) {
-                writeln!(
-                    streams.err,
-                    "the password has {} bytes, shortest is {SHORTEST}; choose a longer one or leave --password-stdin out",
-                    chosen.len()
-                )?;
-                return Ok(None);
-            }
-            password::hash_chosen(chosen).map(|hash| Self { hash, shown: None })
-        } else {
-            password::generate().and_then(|made| {
+    /// Takes the one that was chosen, or makes one.
+    fn make(chosen: Option<String>) -> io::Result<Self> {
+        let made = match chosen {
+            Some(chosen) => password::hash_chosen(&chosen).map(|hash| Self { hash, shown: None }),
+            None => password::generate().and_then(|made| {
                 let hash = password::hash_generated(&made)?;
                 Ok(Self {
                     hash,
                     shown: Some(made),
                 })
-            })
+            }),
         };
-        made.map(Some)
-            .map_err(|_| io::Error::other("this machine has no random numbers or memory left"))
+        made.map_err(|_| io::Error::other("this machine has no random numbers or memory left"))
     }
 
     /// Prints a made password with lines to paste into a sketch.

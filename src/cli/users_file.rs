@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+
 use crate::config::{ConfigError, PasswordHash, names_in};
 
 /// What a new users file begins with.
@@ -138,15 +140,30 @@ fn split_trailing(block: &str) -> (&str, &str) {
     block.split_at_checked(end).unwrap_or((block, ""))
 }
 
+/// Waits until no other command changes files of this file's directory, and keeps others waiting
+/// until the result is dropped. Where there can be no lock, there is none.
+pub(super) fn lock(file: &Path) -> Option<File> {
+    let directory = File::open(directory_of(file)).ok()?;
+    rustix::fs::flock(&directory, FlockOperation::LockExclusive).ok()?;
+    Some(directory)
+}
+
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Replaces a file such that, whenever power fails, either the old or the new one is there whole.
 ///
 /// The new file keeps owner and permissions of the old one. A file that is new itself belongs to
-/// the owner of its directory and is readable to that one alone.
+/// the owner of its directory and is readable to that one alone. A link stays one: what it leads to
+/// is replaced.
 pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let directory = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let file = target.as_path();
+    let directory = directory_of(file);
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let temporary: PathBuf = directory.join(format!(".{name}.{}", std::process::id()));
     let result =

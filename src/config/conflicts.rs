@@ -72,7 +72,10 @@ fn refuse_loops(routes: &[Candidate], report: &Report) {
 
 /// Reports rules that would let a client publish where replies go.
 pub(super) fn refuse_forgery(replies: &[ReplyFilter], rules: &[Rule], report: &Report) {
-    for rule in rules {
+    let grants = rules
+        .iter()
+        .filter(|rule| !rule.text.value.starts_with('!'));
+    for rule in grants {
         let mut replies = replies.iter();
         let Some((forged, _)) = replies.find(|(_, reply)| reply.overlaps(&rule.filter)) else {
             continue;

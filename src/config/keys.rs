@@ -78,7 +78,7 @@ keys! {
         "connect_rate" "number" "20 from the network" "new connections from one address in a second, beside a first burst of as many as it may have; more are closed at once";
         "connect_timeout" "duration" "\"10s\"" "until a client has sent its CONNECT; a TLS handshake before it may take as long again";
         "packet_timeout" "duration" "\"30s\"" "from the first byte of a packet to its last";
-        "publish_rate" "number" "100 from the network" "messages of one client in a second, beside a burst of 5 seconds' worth; a faster one is read more slowly, and nothing is lost. 0 for no limit";
+        "publish_rate" "number" "100 from the network" "messages and changes of subscriptions of one client in a second, beside a burst of 5 seconds' worth; a faster one is read more slowly, and nothing is lost. 0 for no limit";
         "max_topic" "size" "\"4KiB\"" "longest topic or topic filter";
         "max_topic_levels" "number" "128" "levels of a topic or topic filter at most";
         "max_subscriptions" "number" "256" "subscriptions of one session at most";

@@ -57,7 +57,7 @@ impl PasswordHash {
         }
         if let Some(rest) = text.strip_prefix("$sha256$") {
             return parse_sha256(rest).ok_or(HashError(
-                "is a damaged `$sha256$` hash; make a new one with `user set`",
+                "is a damaged `$sha256$` hash; remove the user and make it anew with `user add`",
             ));
         }
         if let Some(rest) = text.strip_prefix("$argon2id$") {
@@ -65,7 +65,7 @@ impl PasswordHash {
         }
         if text.starts_with('$') {
             return Err(HashError(
-                "is a kind of hash that is not known; make a new one with `user set`",
+                "is a kind of hash that is not known; remove the user and make it anew with `user add`",
             ));
         }
         Err(HashError("is not hashed; make a hash with `user add`"))
@@ -111,7 +111,9 @@ fn parse_sha256(rest: &str) -> Option<PasswordHash> {
 }
 
 fn parse_argon2id(rest: &str) -> Result<PasswordHash, HashError> {
-    let damaged = HashError("is a damaged `$argon2id$` hash; make a new one with `user set`");
+    let damaged = HashError(
+        "is a damaged `$argon2id$` hash; remove the user and make it anew with `user add`",
+    );
     let hash = split_argon2id(rest).ok_or(damaged)?;
     if let PasswordHash::Argon2id {
         memory,
@@ -122,13 +124,13 @@ fn parse_argon2id(rest: &str) -> Result<PasswordHash, HashError> {
     {
         if *memory > MAX_MEMORY || *passes > MAX_PASSES || *lanes > MAX_LANES {
             return Err(HashError(
-                "takes more than m=2048,t=8,p=4 to check; make a new one with `user set`",
+                "takes more than m=2048,t=8,p=4 to check; remove the user and make it anew with `user add`",
             ));
         }
         // RFC 9106 §3.1: at least 8 blocks of 1 KiB for each lane.
         if *passes == 0 || *lanes == 0 || *memory < 8 * lanes {
             return Err(HashError(
-                "is a damaged `$argon2id$` hash; make a new one with `user set`",
+                "is a damaged `$argon2id$` hash; remove the user and make it anew with `user add`",
             ));
         }
     }
@@ -179,8 +181,9 @@ mod tests {
 
     #[test]
     fn what_is_no_usable_hash_is_refused() {
-        let damaged = "is a damaged `$argon2id$` hash; make a new one with `user set`";
-        let dear = "takes more than m=2048,t=8,p=4 to check; make a new one with `user set`";
+        let damaged =
+            "is a damaged `$argon2id$` hash; remove the user and make it anew with `user add`";
+        let dear = "takes more than m=2048,t=8,p=4 to check; remove the user and make it anew with `user add`";
         let cases = [
             (
                 "hunter2".into(),
@@ -189,11 +192,11 @@ mod tests {
             (String::new(), "is not hashed; make a hash with `user add`"),
             (
                 "$2b$10$abc".into(),
-                "is a kind of hash that is not known; make a new one with `user set`",
+                "is a kind of hash that is not known; remove the user and make it anew with `user add`",
             ),
             (
                 "$sha256$x".into(),
-                "is a damaged `$sha256$` hash; make a new one with `user set`",
+                "is a damaged `$sha256$` hash; remove the user and make it anew with `user add`",
             ),
             (ARGON2ID.replace("m=2048", "m=19456"), dear),
             (ARGON2ID.replace("t=2", "t=4000000000"), dear),

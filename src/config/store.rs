@@ -26,6 +26,14 @@ pub(super) fn read_store(top: &Section<'_>, directory: &Path) -> Option<StoreSet
     let path = section.text("directory");
     let remedy = "write `directory = \"/var/lib/mqtt-https-bridge\"`";
     let path = section.require("directory", path, remedy);
+    let path = path.filter(|path| {
+        let is_empty = path.value.is_empty();
+        if is_empty {
+            let text = format!("directory is empty; {remedy}");
+            section.report.error(path.origin, text);
+        }
+        !is_empty
+    });
     let window = section.duration("commit_window", Duration::ZERO..=Duration::from_secs(10));
     let bytes = section.size("max_bytes", 256 << 10..=1 << 30);
     let sessions = section.flag("sessions");

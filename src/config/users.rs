@@ -4,6 +4,7 @@
 //! decided by `routes`, once those are known.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -190,8 +191,8 @@ fn read_password(section: &Section<'_>) -> Option<PasswordHash> {
             let text = if password.value.starts_with('$') {
                 format!("password {}", error.0)
             } else {
-                "password is not hashed; run `mqtt-https-bridge user add <name>`, \
-                 which writes the hash"
+                "password is not hashed; remove this user here and run \
+                 `mqtt-https-bridge user add <name>`, which writes the hash"
                     .to_owned()
             };
             section.report.error(password.origin, text);
@@ -298,7 +299,8 @@ fn rule_error(key: &str, shown: Quoted<'_>, error: &RuleError) -> String {
 
 fn expand(text: At<&str>, user: Option<&Arc<str>>) -> Option<Rule> {
     // A client ID may be anything that its user's `client_ids` allow: `+` covers them all.
-    let expanded = text.value.replace("{client}", "+");
+    let filter = text.value.strip_prefix('!').unwrap_or(text.value);
+    let expanded = filter.replace("{client}", "+");
     let expanded = expanded.replace("{user}", user.map_or("", |name| name));
     Some(Rule {
         filter: TopicFilter::parse(&expanded).ok()?,
@@ -312,7 +314,14 @@ fn expand(text: At<&str>, user: Option<&Arc<str>>) -> Option<Rule> {
 
 /// Reads a text file, `None` if it does not exist; the error is its cause.
 pub(crate) fn read_text(file: &Path) -> Result<Option<String>, String> {
-    match std::fs::read_to_string(file) {
+    let most = u64::try_from(LARGEST_FILE).unwrap_or(u64::MAX);
+    let read = std::fs::File::open(file).and_then(|file| {
+        let mut text = String::new();
+        file.take(most.saturating_add(1))
+            .read_to_string(&mut text)?;
+        Ok(text)
+    });
+    match read {
         Ok(text) if text.len() > LARGEST_FILE => Err("it is larger than 1MiB".into()),
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

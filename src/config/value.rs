@@ -2,7 +2,7 @@
 //!
 //! Decides what is a duration, a size or an address, not which ones are sensible where.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 const UNITS: [(&str, u64); 5] = [
@@ -65,13 +65,26 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    if let Ok(ip) = text.parse::<IpAddr>() {
+    // Without brackets the port of an IPv6 address reads as the last group of it.
+    if let Some((host, port)) = text.rsplit_once(':')
+        && host.parse::<Ipv6Addr>().is_ok()
+        && port.len() >= 4
+        && port.parse::<u16>().is_ok()
+    {
+        return Err(format!(
+            "listens on `{text}`, in which the port is not told from the address; write \
+             `[{host}]:{port}`"
+        ));
+    }
+    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(text).parse::<IpAddr>() {
         let address = SocketAddr::new(ip, 1883);
         return Err(format!(
             "listens on `{text}`, which has no port; write `{address}`"
         ));
     }
-    if let Some(port) = text.strip_prefix("*:").or_else(|| text.strip_prefix(':')) {
+    let port = text.strip_prefix("*:").or_else(|| text.strip_prefix(':'));
+    if let Some(port) = port.filter(|port| port.parse::<u16>().is_ok()) {
         return Err(format!(
             "listens on `{text}`, expected an IP address and port; write `0.0.0.0:{port}`"
         ));

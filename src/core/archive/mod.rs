@@ -51,6 +51,8 @@ pub(crate) enum Waiter {
     /// PUBREL for a session's delivery of this number: the client may forget the message only
     /// when the store has it that it was received.
     Release(SessionId, u64),
+    /// PUBCOMP for a publish: the store must have forgotten the exchange.
+    Complete(Ticket),
     /// A session, which is in the store from then on under this number.
     Session(SessionId, u64),
 }
@@ -166,7 +168,7 @@ impl Archive {
             return None;
         }
         let mut changes = std::mem::take(&mut self.changes);
-        let writes = !changes.is_empty();
+        let writes = !changes.is_empty() || !self.waiters.is_empty();
         changes.extend(gone.drain(..).map(Change::Delete));
         let token = writes.then(|| {
             self.token = self.token.wrapping_add(1);

@@ -21,6 +21,8 @@ use crate::core::topic::Topic;
 
 /// Bytes of a will that is taken even while memory is short: as many as there can be sessions.
 const SMALL_WILL: usize = 1024;
+/// While memory is short, time between two looks for sessions to forget: each looks at all.
+const RELIEF: Duration = Duration::from_millis(200);
 
 /// A client is not let in: the MQTT 5 reason code of its CONNACK, or none for closing alone, and
 /// what to tell the owner.
@@ -218,18 +220,32 @@ impl Hub {
         }
     }
 
-    /// Forgets sessions that are too many without a connection, see [`Hub::surplus`].
+    /// Forgets sessions without a connection that are too many, see [`Hub::surplus`], or take too
+    /// much while memory is short, see [`Hub::burden`].
     pub(super) fn forget_surplus(&mut self, now: Instant) {
         while self.offline.len() > self.limits.offline_sessions
             && let Some(session) = self.surplus()
         {
-            if let Some(own) = self.sessions.get(session) {
-                let client = Arc::clone(&own.client);
-                self.effects
-                    .push_back(Effect::Report(Report::Forgotten { client }));
-            }
-            self.end(session, now);
+            self.forget(session, now);
         }
+        if !self.meter.is_tight() || self.relieved_at.is_some_and(|at| now < at + RELIEF) {
+            return;
+        }
+        while self.meter.is_tight()
+            && let Some(session) = self.burden()
+        {
+            self.forget(session, now);
+        }
+        self.relieved_at = Some(now);
+    }
+
+    fn forget(&mut self, session: SessionId, now: Instant) {
+        if let Some(own) = self.sessions.get(session) {
+            let client = Arc::clone(&own.client);
+            self.effects
+                .push_back(Effect::Report(Report::Forgotten { client }));
+        }
+        self.end(session, now);
     }
 
     /// Does what is due for a session.

@@ -115,7 +115,8 @@ pub enum Report {
         count: usize,
     },
     /// Of the user with most sessions without a connection, the one that left first was forgotten:
-    /// there were more than [`Limits::offline_sessions`](super::Limits::offline_sessions).
+    /// there were more than [`Limits::offline_sessions`](super::Limits::offline_sessions). Or, while
+    /// memory was short, of the user whose take most, the largest one.
     Forgotten {
         /// The client ID.
         client: Arc<str>,

@@ -9,6 +9,7 @@ use crate::core::message::{Message, QoS};
 use crate::core::retained::Stored;
 use crate::core::session::SessionId;
 use crate::core::session::outbox::Outbound;
+use crate::core::subscriptions::{Fitness, Subscription};
 
 /// One subscription that a message reaches.
 #[derive(Clone, Copy, Debug)]
@@ -64,14 +65,15 @@ impl Hub {
         matches: &mut Vec<Match>,
     ) {
         let sessions = &self.sessions;
-        let is_connected = |id| {
-            sessions
-                .get(id)
-                .is_some_and(|session| session.connection().is_some())
+        let fitness = |id, held: &Subscription| match sessions.get(id) {
+            Some(own) if own.grants.withhold(&message.topic) => Fitness::Unfit,
+            Some(own) if own.connection().is_some() => Fitness::Present,
+            Some(_) if held.qos.min(message.qos) > QoS::AtMostOnce => Fitness::Away,
+            Some(_) | None => Fitness::Unfit,
         };
         let topic = message.topic.as_str();
         self.subscriptions
-            .visit(topic, &is_connected, &mut |session, held, shared| {
+            .visit(topic, &fitness, &mut |session, held, shared| {
                 if held.no_local && publisher == Some(session) {
                     return;
                 }

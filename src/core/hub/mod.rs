@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::access::Identity;
-use crate::core::archive::{Archive, Taken};
+use crate::core::archive::{Archive, Taken, Waiter};
 use crate::core::bridge::Ticket;
 use crate::core::few::Few;
 use crate::core::memory::Meter;
@@ -160,6 +160,8 @@ pub struct Hub {
     timers: Timetable,
     /// Sessions without a connection, by when they lost it.
     offline: Timetable,
+    /// When sessions were last looked through for what to forget while memory is short.
+    relieved_at: Option<Instant>,
     effects: VecDeque<Effect>,
     meter: Meter,
     archive: Archive,
@@ -191,6 +193,7 @@ impl Hub {
             retained,
             timers: Timetable::default(),
             offline: Timetable::default(),
+            relieved_at: None,
             effects: VecDeque::new(),
             meter,
             archive: Archive::default(),
@@ -403,7 +406,18 @@ impl Hub {
 
     fn release(&mut self, session: SessionId, packet_id: u16) -> Result<(), Violation> {
         if let Some(own) = self.sessions.get_mut(session) {
-            let code = own.inbox.release(packet_id)?;
+            let (code, was_stored) = own.inbox.release(packet_id)?;
+            if let Some(connection) = own.connection().filter(|_| was_stored) {
+                // After PUBCOMP the identifier may be another message's at once: the store must
+                // not take that for this one.
+                let connection = connection.id;
+                let waiter = Waiter::Complete(Ticket {
+                    connection,
+                    packet_id,
+                });
+                self.archive.wait(waiter);
+                return Ok(());
+            }
             own.control.push(Outgoing::PubComp(packet_id, code));
             wake(own, &mut self.effects);
         }

@@ -19,8 +19,9 @@ use crate::core::session::rivalry::Rivalry;
 use crate::core::session::{Absence, Control, Link, Session};
 use crate::core::store::{Key, Kind};
 
-/// Returns what a user may do, or clients without one; `None` if there is no such user.
-pub type Owner<'o> = &'o dyn Fn(Option<&str>) -> Option<Arc<Rules>>;
+/// Returns what a user, or clients without one, may do with a client ID; `None` if there is no
+/// such user, or the client ID is another's.
+pub type Owner<'o> = &'o dyn Fn(Option<&str>, &str) -> Option<Arc<Rules>>;
 
 /// What came back, and what did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Hub {
         now: Instant,
     ) -> Option<SessionId> {
         let record = self.archive.adopt(key);
-        let Some(rules) = owner(value.user.as_deref()) else {
+        let Some(rules) = owner(value.user.as_deref(), &value.client) else {
             restored.disowned += 1;
             return None;
         };

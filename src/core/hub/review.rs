@@ -26,7 +26,9 @@ impl Hub {
     /// published and sessions wait to be resumed: with the new rights only. Of a removed user
     /// nothing is left: neither sessions nor what waits in them, and a will has nobody's rights to
     /// be published with. `None` stands for all clients without a user.
-    pub fn review(&mut self, standing: impl Fn(Option<&str>) -> Standing, now: Instant) {
+    ///
+    /// `standing` is asked for the user and the client ID.
+    pub fn review(&mut self, standing: impl Fn(Option<&str>, &str) -> Standing, now: Instant) {
         for (session, standing) in self.affected(standing) {
             self.say_farewell(session, reason::NOT_AUTHORIZED);
             match standing {
@@ -75,11 +77,14 @@ impl Hub {
         }
     }
 
-    fn affected(&self, standing: impl Fn(Option<&str>) -> Standing) -> Vec<(SessionId, Standing)> {
+    fn affected(
+        &self,
+        standing: impl Fn(Option<&str>, &str) -> Standing,
+    ) -> Vec<(SessionId, Standing)> {
         let owned = self
             .sessions
             .iter()
-            .map(|(id, own)| (id, standing(own.user.as_deref())));
+            .map(|(id, own)| (id, standing(own.user.as_deref(), &own.client)));
         owned
             .filter(|(_, standing)| *standing != Standing::Keep)
             .collect()

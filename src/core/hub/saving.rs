@@ -16,7 +16,7 @@ use crate::core::archive::{Answer, Record, Taken, Waiter};
 use crate::core::bridge::Ticket;
 use crate::core::few::Few;
 use crate::core::message::{Message, QoS};
-use crate::core::packet::{Version, reason};
+use crate::core::packet::{Outgoing, Version, reason};
 use crate::core::session::keeping::{IDS_PER_WRITE, released};
 use crate::core::session::{Link, Session, SessionId};
 use crate::core::store::Kind;
@@ -77,6 +77,7 @@ impl Hub {
                     self.give(ticket, answer);
                 }
                 Waiter::Release(session, id) => self.send_release(session, id),
+                Waiter::Complete(ticket) => self.send_complete(ticket),
                 Waiter::Session(session, id) => {
                     let own = self.sessions.get_mut(session);
                     let is_it = |own: &&mut Session| {
@@ -106,6 +107,7 @@ impl Hub {
                     self.give(ticket, answer);
                 }
                 Waiter::Release(session, id) => self.send_release(session, id),
+                Waiter::Complete(ticket) => self.send_complete(ticket),
                 Waiter::Session(..) => {}
             }
         }
@@ -273,6 +275,16 @@ impl Hub {
             (None, _) => {}
         }
         wake(own, &mut self.effects);
+    }
+
+    fn send_complete(&mut self, ticket: Ticket) {
+        let Some(session) = self.connections.get(&ticket.connection).copied() else {
+            return;
+        };
+        let packet_id = ticket.packet_id;
+        self.answer(session, |_| {
+            Some(Outgoing::PubComp(packet_id, reason::SUCCESS))
+        });
     }
 
     fn send_release(&mut self, session: SessionId, id: u64) {

@@ -25,7 +25,6 @@ impl Hub {
         for (text, options) in &packet.filters {
             reasons.push(self.subscribe_to(session, (text, *options), packet.id)?);
         }
-        self.unsaved.insert(session, ());
         self.answer(session, |_| {
             Some(Outgoing::SubAck(packet.packet_id, reasons))
         });
@@ -43,7 +42,6 @@ impl Hub {
         let reasons = filters
             .map(|text| self.unsubscribe_from(session, text))
             .collect();
-        self.unsaved.insert(session, ());
         self.answer(session, |_| {
             Some(Outgoing::UnsubAck(packet.packet_id, reasons))
         });
@@ -106,7 +104,11 @@ impl Hub {
             retain_as_published: options.retain_as_published,
             id,
         };
+        let is_other = self.subscriptions.held(&filter, session) != Some(subscription);
         let is_new = self.subscriptions.insert(&filter, session, subscription);
+        if is_other {
+            self.unsaved.insert(session, ());
+        }
         let wants_retained = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => is_new,
@@ -134,6 +136,7 @@ impl Hub {
         if !self.subscriptions.remove(&filter, session) {
             return reason::NO_SUBSCRIPTION;
         }
+        self.unsaved.insert(session, ());
         own.remove_filter(&filter);
         wake(own, &mut self.effects);
         reason::SUCCESS

@@ -226,18 +226,19 @@ impl Inbox {
         is_its_own && self.waiting(packet_id, is_exchange).is_some()
     }
 
-    /// Ends a QoS 2 exchange. Returns the reason code for PUBCOMP.
-    pub(crate) fn release(&mut self, packet_id: u16) -> Result<u8, Violation> {
+    /// Ends a QoS 2 exchange. Returns the reason code for PUBCOMP, and whether it was stored.
+    pub(crate) fn release(&mut self, packet_id: u16) -> Result<(u8, bool), Violation> {
         match self.received.get(&packet_id) {
             Some(own) if own.awaits.is_some() => Err(Violation(
                 reason::PROTOCOL_ERROR,
                 "released a publish before it was told that it had arrived",
             )),
             Some(_) => {
-                self.received.remove(&packet_id);
-                Ok(reason::SUCCESS)
+                let own = self.received.remove(&packet_id);
+                let was_stored = own.is_some_and(|own| own.record.is_some());
+                Ok((reason::SUCCESS, was_stored))
             }
-            None => Ok(reason::PACKET_ID_NOT_FOUND),
+            None => Ok((reason::PACKET_ID_NOT_FOUND, false)),
         }
     }
 

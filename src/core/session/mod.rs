@@ -148,6 +148,12 @@ impl Absence {
 }
 
 impl Session {
+    /// Returns what it takes beside its queue, about, in bytes: the queue loses what is too much,
+    /// this stays.
+    pub(crate) fn lasting_weight(&self) -> usize {
+        self.filter_cost + self.outbox.unacknowledged_weight()
+    }
+
     /// Returns the connection, if there is one.
     pub(crate) fn connection(&self) -> Option<&Connection> {
         match &self.link {

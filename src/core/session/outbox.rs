@@ -156,6 +156,11 @@ impl Outbox {
         self.bytes + self.queue.len() * ENTRY
     }
 
+    /// Returns what is not acknowledged takes, beside the queue.
+    pub(crate) fn unacknowledged_weight(&self) -> usize {
+        self.window.weight()
+    }
+
     /// Lets a subscription get the retained messages of a cursor.
     pub(crate) fn replay(&mut self, cursor: Cursor, qos: QoS, id: Option<u32>) {
         self.stop_replay(cursor.filter());

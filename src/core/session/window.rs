@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::few::Few;
+use crate::core::memory::ENTRY;
 use crate::core::message::QoS;
 use crate::core::packet::{Outgoing, reason};
 use crate::core::store::Key;
@@ -76,6 +77,15 @@ impl Window {
     #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// Returns what the messages that are not acknowledged take, about, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        let weight = |own: &InFlight| match &own.stage {
+            Stage::Published(item) => item.message.bytes() + ENTRY,
+            Stage::Released(_) => ENTRY,
+        };
+        self.in_flight.iter().map(weight).sum()
     }
 
     /// Prepares for a new connection: what is unacknowledged is sent again (MQTT-4.4.0-1).

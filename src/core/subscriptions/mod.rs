@@ -82,6 +82,17 @@ pub(crate) struct Subscription {
     pub(crate) id: Option<u32>,
 }
 
+/// How well a member of a shared subscription can take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fitness {
+    /// Not at all: it may not hear it, or would miss it.
+    Unfit,
+    /// Later, when it comes again.
+    Away,
+    /// Now.
+    Present,
+}
+
 /// All subscriptions of all sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
@@ -175,7 +186,7 @@ impl Subscriptions {
     pub(crate) fn visit(
         &mut self,
         topic: &str,
-        connected: &dyn Fn(SessionId) -> bool,
+        fitness: &dyn Fn(SessionId, &Subscription) -> Fitness,
         found: &mut dyn FnMut(SessionId, &Subscription, bool),
     ) {
         self.tree.visit(topic, &mut |holders| {
@@ -183,7 +194,7 @@ impl Subscriptions {
                 found(*session, subscription, false);
             }
             for group in &mut holders.groups {
-                if let Some((session, subscription)) = group.choose(connected) {
+                if let Some((session, subscription)) = group.choose(fitness) {
                     found(*session, subscription, true);
                 }
             }
@@ -242,20 +253,27 @@ fn remove_member(members: &mut Members, session: SessionId) -> bool {
 }
 
 impl Group {
+    /// Returns the first in turn of those that are fittest.
     fn choose(
         &mut self,
-        connected: &dyn Fn(SessionId) -> bool,
+        fitness: &dyn Fn(SessionId, &Subscription) -> Fitness,
     ) -> Option<&(SessionId, Subscription)> {
         let (before, after) = self.members.split_at_checked(self.turn).unwrap_or_default();
-        let in_turn = (self.turn..)
-            .zip(after)
-            .chain((0..).zip(before))
-            .map(|(index, (session, _))| (index, *session));
-        let chosen = in_turn
-            .clone()
-            .find(|(_, session)| connected(*session))
-            .or_else(|| in_turn.clone().next())
-            .map_or(0, |(index, _)| index);
+        let in_turn = (self.turn..).zip(after).chain((0..).zip(before));
+        let mut chosen = (Fitness::Unfit, 0);
+        for (index, (session, held)) in in_turn {
+            let own = fitness(*session, held);
+            if own > chosen.0 {
+                chosen = (own, index);
+            }
+            if own == Fitness::Present {
+                break;
+            }
+        }
+        let (best, chosen) = chosen;
+        if best == Fitness::Unfit {
+            return None;
+        }
         self.turn = (chosen + 1) % self.members.len().max(1);
         self.members.get(chosen)
     }
@@ -280,7 +298,9 @@ mod tests {
 
     fn holders(subscriptions: &mut Subscriptions, topic: &str) -> Vec<usize> {
         let mut found = Vec::new();
-        subscriptions.visit(topic, &|_| true, &mut |session, _, _| found.push(session.0));
+        subscriptions.visit(topic, &|_, _| Fitness::Present, &mut |session, _, _| {
+            found.push(session.0)
+        });
         found.sort_unstable();
         found
     }
@@ -312,7 +332,11 @@ mod tests {
         let mut turns = |present: &[usize]| {
             let mut found = Vec::new();
             for _ in 0..4 {
-                let is_there = |session: SessionId| present.contains(&session.0);
+                let is_there =
+                    |session: SessionId, _: &Subscription| match present.contains(&session.0) {
+                        true => Fitness::Present,
+                        false => Fitness::Away,
+                    };
                 subscriptions.visit("t", &is_there, &mut |session, _, _| found.push(session.0));
             }
             found

@@ -180,11 +180,19 @@ pub(super) fn check_literal(text: &str, place: Place) -> Result<(), String> {
             "`{}` holds `+`, `#` or NUL, which can not stand in a topic; write a placeholder",
             text.escape_debug()
         )),
+        Place::Topic if text.contains(['{', '}']) => Err(no_placeholder("topic", text)),
         Place::Form => check_form_text(text),
         Place::Topic | Place::Query | Place::Header | Place::Json | Place::Text | Place::Host => {
             Ok(())
         }
     }
+}
+
+fn no_placeholder(place: &str, text: &str) -> String {
+    format!(
+        "{place} `{}` holds a brace that belongs to no placeholder; write one as `{{name}}`, in lower case",
+        text.escape_debug()
+    )
 }
 
 /// `&`, `=` and escapes are the owner's to write; what no form can hold is told early.
@@ -220,6 +228,9 @@ fn check_path_text(text: &str) -> Result<(), String> {
     let odd = text
         .chars()
         .find(|c| !c.is_ascii_alphanumeric() && !PATH_MARKS.contains(*c));
+    if matches!(odd, Some('{' | '}')) {
+        return Err(no_placeholder("path", text));
+    }
     if let Some(odd) = odd {
         return Err(format!(
             "path `{}` holds `{}`; percent-encode it",

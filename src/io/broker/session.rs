@@ -414,13 +414,16 @@ impl Session<'_> {
                 .map_err(|error| self.give_up(error))?;
             let Some(packet) = packet else { break };
             taken += 1;
-            let is_publish = matches!(packet, Incoming::Publish(_));
+            let is_paced = matches!(
+                packet,
+                Incoming::Publish(_) | Incoming::Subscribe(_) | Incoming::Unsubscribe(_)
+            );
             let now = self.shared.with(|gateway, now| {
                 gateway.receive(self.line.id, packet, now);
                 now
             });
             self.patience.packet(now);
-            if is_publish {
+            if is_paced {
                 self.keep_pace(now);
             }
         }
@@ -431,7 +434,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Reads nothing more for a while from a client that publishes too fast: TCP slows it down.
+    /// Reads nothing more for a while from a client that publishes or subscribes too fast: TCP slows it down.
     fn keep_pace(&mut self, now: Instant) {
         let Some(pace) = &self.pace else { return };
         if let Some(until) = pace.count(&mut self.published, now) {

@@ -138,7 +138,11 @@ impl Gateway {
     }
 
     /// Parts with the clients of users that have changed.
-    pub(super) fn review(&mut self, standing: impl Fn(Option<&str>) -> Standing, now: Instant) {
+    pub(super) fn review(
+        &mut self,
+        standing: impl Fn(Option<&str>, &str) -> Standing,
+        now: Instant,
+    ) {
         self.hub.review(standing, now);
     }
 

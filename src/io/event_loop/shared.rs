@@ -193,7 +193,7 @@ impl Shared {
         let after = Rc::new(after);
         let before = self.logins.replace(Rc::clone(&after));
         self.with(|gateway, now| {
-            gateway.review(|user| after.standing(&before, user), now);
+            gateway.review(|user, client| after.standing(&before, user, client), now);
             let heard = after.let_anybody_hear(snapshot::TOPIC);
             gateway.books.set_heard(heard);
             gateway.books.change();

@@ -69,7 +69,7 @@ fn take_up(
     logins: &Logins,
     (unix_time, now): (Option<u64>, Instant),
 ) {
-    let owner = |user: Option<&str>| logins.rules(user);
+    let owner = |user: Option<&str>, client: &str| logins.rules_of(user, client);
     let mut restoring = hub.restoring(&owner, now);
     let mut unread = 0_usize;
     keeper.restore(|key, value| match key.kind {

@@ -204,7 +204,7 @@ impl Journal {
             HubReport::Forgotten { client } => {
                 self.capped((Level::Info, "forgotten", ""), now, || {
                     format!(
-                        "client `{}`: session forgotten; too many clients are away",
+                        "client `{}`: session forgotten; too many clients are away, or take too much memory",
                         escape(client)
                     )
                 });

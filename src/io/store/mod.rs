@@ -124,11 +124,17 @@ impl Store {
         Ok(Self { desk, thread })
     }
 
-    /// Has a batch stored.
-    pub(crate) fn commit(&self, changes: Vec<Change>) {
+    /// Has a batch stored. What is more than may wait is refused, and its values are forgotten at
+    /// once: what is to be deleted is deleted all the same.
+    pub(crate) fn commit(&self, mut changes: Vec<Change>) {
         let mut queue = self.desk.lock();
+        let waiting = queue.bytes.saturating_add(size(&changes));
+        let refused = waiting > WAITING && !queue.batches.is_empty();
+        if refused {
+            changes.retain(|change| matches!(change, Change::Delete(_)));
+            changes.shrink_to_fit();
+        }
         let bytes = size(&changes);
-        let refused = queue.bytes.saturating_add(bytes) > WAITING && !queue.batches.is_empty();
         let request = Request { changes, refused };
         queue.bytes = queue.bytes.saturating_add(bytes);
         queue.batches.push_back(request);

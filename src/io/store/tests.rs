@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use super::*;
 use crate::core::store::Kind;
@@ -35,7 +36,17 @@ fn commit(keeper: &mut Keeper, changes: Vec<Change>) -> Stored {
 }
 
 fn open(directory: &TempDir) -> Keeper {
-    Keeper::open(&directory.path().join("store"), BYTES).unwrap()
+    let place = directory.path().join("store");
+    // A program that another test starts holds all files for a moment, and with them the lock.
+    for _ in 0..200 {
+        match Keeper::open(&place, BYTES) {
+            Err(error) if error.to_string().contains("is in use") => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the lock stays");
 }
 
 /// Every value, by its id.
@@ -317,6 +328,25 @@ fn writes_are_bounded_by_the_commit_window_and_idle_writes_nothing() {
     assert_eq!(store.status(), status);
     store.close();
     assert_eq!(values(&mut open(&directory)).len(), 500);
+}
+
+#[test]
+fn what_is_refused_is_forgotten_at_once() {
+    let directory = TempDir::new();
+    let (mut store, done) = start(open(&directory), Duration::from_secs(30));
+    for id in 0..200 {
+        store.commit(vec![put(id, 100 << 10), Change::Delete(key(id + 1000))]);
+    }
+    let queue = store.desk.lock();
+    let kept: usize = queue.batches.iter().map(|it| size(&it.changes)).sum();
+    assert_eq!(queue.bytes, kept);
+    assert!(kept <= WAITING, "{kept}");
+    drop(queue);
+    store.close();
+    let done: Vec<_> = done.try_iter().collect();
+    let refused = |it: &&Done| matches!(it, Done::Batch(Err(_)));
+    assert_eq!(done.len(), 200);
+    assert!(done.iter().filter(refused).count() > 150);
 }
 
 #[test]

@@ -59,7 +59,13 @@ impl List {
     /// # Errors
     /// Says what keeps it from being used.
     pub(crate) fn read(der: &[u8]) -> Result<Self, String> {
-        let crl = BorrowedCertRevocationList::from_der(der).map_err(|why| unusable(&why))?;
+        let crl = BorrowedCertRevocationList::from_der(der).map_err(|why| match times(der) {
+            Some(_) if why == webpki::Error::BadDer => "is a revocation list of version 1, or \
+                without a number or the key identifier of its issuer; with OpenSSL, set \
+                `crl_extensions` with `authorityKeyIdentifier` and a `crlnumber` file"
+                .to_owned(),
+            _ => unusable(&why),
+        })?;
         let mut sums = Vec::new();
         for entry in &crl {
             let entry = entry.map_err(|why| unusable(&why))?;

@@ -88,6 +88,40 @@ fn retain_as_published_keeps_the_flag() {
 }
 
 #[test]
+fn a_member_that_may_not_hear_or_would_miss_a_message_has_no_turn() {
+    let mut s = Scenario::new();
+    let kept_out = identity(None, &["#"], &["#", "!secret/#"]);
+    let a = s.connect(v4("a"), &kept_out);
+    s.packets(a);
+    let b = s.join(v4("b"));
+    let (away, lasting) = (
+        s.join(v4_persistent("away")),
+        s.join(v4_persistent("lasting")),
+    );
+    s.subscribe(a, "$share/g/#", Q1);
+    s.subscribe(b, "$share/g/#", Q1);
+    let publisher = s.join(v4("p"));
+    for number in 0..4 {
+        s.send(publisher, publish("secret/x", &number.to_string(), Q0, 0));
+    }
+    let all = [0, 1, 2, 3].map(|number| format!("secret/x={number} q0"));
+    assert_eq!((s.packets(a).len(), s.packets(b)), (0, all.to_vec()));
+    s.subscribe(away, "$share/h/#", Q0);
+    s.subscribe(lasting, "$share/h/#", Q1);
+    s.lose(away);
+    s.lose(lasting);
+    for number in 1..4 {
+        s.send(publisher, publish("t", &number.to_string(), Q1, number));
+    }
+    let lasting = s.join(v4_persistent("lasting"));
+    assert_eq!(
+        s.packets(lasting).len(),
+        3,
+        "none is left to who would miss it"
+    );
+}
+
+#[test]
 fn members_of_a_shared_subscription_take_turns() {
     let mut s = Scenario::new();
     let p = s.join(v4("p"));

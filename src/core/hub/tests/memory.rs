@@ -86,6 +86,59 @@ fn a_message_that_many_wait_for_is_counted_once() {
 }
 
 #[test]
+fn sessions_that_one_user_leaves_behind_do_not_keep_others_from_being_served() {
+    let mut s = with_memory(1 << 20);
+    let greedy = identity(Some("greedy"), &["#"], &["#"]);
+    s.absent("modest", "few");
+    for client in 0..40 {
+        let id = s.connect(v4_persistent(&format!("greedy-{client}")), &greedy);
+        s.packets(id);
+        for number in 0..200 {
+            s.subscribe(id, &format!("greedy/{client}/{number}"), Q1);
+        }
+        s.lose(id);
+        s.wait(Duration::from_secs(1));
+    }
+    let other = s.join(v4("other"));
+    s.send(other, publish("few", "x", Q1, 1));
+    assert!(!s.hub.meter().is_tight(), "{}", s.hub.meter().used());
+    let forgotten = |report: &Report| matches!(report, Report::Forgotten { client } if client.starts_with("greedy"));
+    let reports = s.reports();
+    assert!(reports.iter().any(forgotten), "it is said");
+    assert!(reports.iter().all(forgotten), "{reports:?}");
+    assert_eq!(s.collect("modest"), (1, "few=x q1 #1".to_owned()));
+}
+
+#[test]
+fn what_absent_sessions_did_not_acknowledge_counts_as_theirs() {
+    let mut s = with_memory(1 << 20);
+    let publisher = s.join(v4("publisher"));
+    for client in 0..4 {
+        let id = s.join(v4_persistent(&format!("greedy-{client}")));
+        s.packets(id);
+        s.subscribe(id, &format!("large/{client}"), Q1);
+        for number in 0..10 {
+            let payload = "x".repeat(30_000);
+            s.send(
+                publisher,
+                publish(&format!("large/{client}"), &payload, Q1, number + 1),
+            );
+            s.packets(id);
+        }
+        s.lose(id);
+        s.offers.clear();
+        s.wait(Duration::from_secs(1));
+    }
+    s.send(publisher, publish("other", "x", Q1, 99));
+    assert!(!s.hub.meter().is_tight(), "{}", s.hub.meter().used());
+    assert!(
+        s.reports()
+            .iter()
+            .any(|it| matches!(it, Report::Forgotten { .. }))
+    );
+}
+
+#[test]
 fn nothing_is_counted_any_more_when_all_is_gone() {
     let mut s = with_memory(1 << 20);
     let id = s.join(v5_lasting("a", 60));

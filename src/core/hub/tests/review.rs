@@ -38,7 +38,7 @@ impl Scenario {
     }
 
     fn review(&mut self, standing: impl Fn(&str) -> Standing) {
-        let standing = |user: Option<&str>| user.map_or(Standing::Keep, &standing);
+        let standing = |user: Option<&str>, _: &str| user.map_or(Standing::Keep, &standing);
         self.hub.review(standing, self.now);
         self.run();
     }

@@ -79,7 +79,7 @@ fn restart(s: &mut Scenario, disk: &mut Disk, unix_time: Option<u64>) -> Restore
     fresh.connections = s.connections;
     fresh.hub.set_clock(unix_time, fresh.now);
     let rules = anyone().rules;
-    let owner = |user: Option<&str>| (user != Some("gone")).then(|| Arc::clone(&rules));
+    let owner = |user: Option<&str>, _: &str| (user != Some("gone")).then(|| Arc::clone(&rules));
     let mut restoring = fresh.hub.restoring(&owner, fresh.now);
     for (key, value) in &disk.values {
         restoring.add(*key, value);
@@ -216,6 +216,25 @@ fn packet_identifiers_that_a_client_may_hold_are_not_used_after_a_kill() {
 }
 
 #[test]
+fn subscribing_to_the_same_again_writes_nothing() {
+    let (mut s, mut disk) = (scenario(Limits::default()), Disk::default());
+    let node = s.join(v4_persistent("node"));
+    s.subscribe(node, "a/#", Q1);
+    disk.commit_all(&mut s);
+    let writes = disk.writes;
+    for _ in 0..10 {
+        s.subscribe(node, "a/#", Q1);
+        s.send(node, unsubscribe(1, &["b"]));
+        s.packets(node);
+    }
+    disk.commit_all(&mut s);
+    assert_eq!(disk.writes, writes);
+    s.subscribe(node, "a/#", Q2);
+    disk.commit_all(&mut s);
+    assert_eq!(disk.writes, writes + 1);
+}
+
+#[test]
 fn exchange_at_qos_2_survives_with_the_publisher() {
     let (mut s, mut disk) = with_sleeper();
     let node = s.join(v4_persistent("node"));
@@ -228,9 +247,18 @@ fn exchange_at_qos_2_survives_with_the_publisher() {
     assert_eq!(s.packets(node), ["pubrec 7 0x00"]);
     assert_eq!(s.offered(), [""; 0], "it is the same message");
     s.send(node, Incoming::PubRel(7, 0));
-    assert_eq!(s.packets(node), ["pubcomp 7 0x00"]);
+    assert_eq!(s.packets(node), [""; 0], "the store has it still");
     disk.commit_all(&mut s);
     assert_eq!(disk.count(Kind::Delivery), 1, "the sleeper's");
+    assert_eq!(s.packets(node), ["pubcomp 7 0x00"]);
+
+    // Killed right after it: the identifier is another message's now.
+    restart(&mut s, &mut disk, None);
+    let node = s.join(v4_persistent("node"));
+    s.send(node, publish("a", "2", Q2, 7));
+    disk.commit_all(&mut s);
+    assert_eq!(s.packets(node), ["pubrec 7 0x00"]);
+    assert_eq!(s.offered(), ["a=2"]);
 }
 
 #[test]

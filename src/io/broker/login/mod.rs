@@ -129,6 +129,17 @@ impl Logins {
         }
     }
 
+    /// Returns what a client may do whose session was stored; `None` if nobody may have it.
+    pub(crate) fn rules_of(&self, user: Option<&str>, client: &str) -> Option<Arc<Rules>> {
+        self.rules(user).filter(|_| !self.is_others(user, client))
+    }
+
+    /// Returns whether a client ID is for another user alone.
+    fn is_others(&self, user: Option<&str>, client: &str) -> bool {
+        let owner = self.bindings.owner(client);
+        owner.is_some_and(|owner| Some(&**owner) != user)
+    }
+
     /// Returns whether somebody from the network could connect.
     pub(crate) fn lets_network_in(&self) -> bool {
         self.anonymous.lets_network_in(self.users.len())
@@ -141,9 +152,12 @@ impl Logins {
         rules.any(|rules| rules.may_let_hear(topic))
     }
 
-    /// Returns what has become of a user, or without one of anonymous clients, if this look-up
-    /// comes after `before`.
-    pub(crate) fn standing(&self, before: &Self, user: Option<&str>) -> Standing {
+    /// Returns what has become of a client of a user, or without one of an anonymous client, if
+    /// this look-up comes after `before`.
+    pub(crate) fn standing(&self, before: &Self, user: Option<&str>, client: &str) -> Standing {
+        if self.is_others(user, client) {
+            return Standing::Remove;
+        }
         let Some(user) = user else {
             return self.anonymous_standing(before);
         };
@@ -511,6 +525,7 @@ mod tests {
             salt: vec![1; 8],
             digest: [0; 32],
         };
+        let other = kitchen.clone();
         let changes = [
             (kitchen.clone(), false),
             (
@@ -548,10 +563,28 @@ mod tests {
                 false => Standing::Keep,
             };
             let after = before.with_users(vec![user]);
-            assert_eq!(after.standing(&before, Some("kitchen")), expected);
+            assert_eq!(after.standing(&before, Some("kitchen"), "c"), expected);
+        }
+        let bound = User {
+            name: "hall".into(),
+            client_ids: vec![ClientIds::parse("c-*", "hall").unwrap()],
+            ..other.clone()
+        };
+        let after = before.with_users(vec![other, bound]);
+        for (user, client, expected) in [
+            (Some("kitchen"), "c-1", Standing::Remove),
+            (None, "c-1", Standing::Remove),
+            (Some("kitchen"), "d", Standing::Keep),
+        ] {
+            assert_eq!(after.standing(&before, user, client), expected);
+            let is_allowed = after.rules_of(user, client).is_some();
+            assert_eq!(is_allowed, expected == Standing::Keep);
         }
         let after = before.with_users(Vec::new());
-        assert_eq!(after.standing(&before, Some("kitchen")), Standing::Remove);
+        assert_eq!(
+            after.standing(&before, Some("kitchen"), "c"),
+            Standing::Remove
+        );
         assert!(before.lets_network_in() && !after.lets_network_in());
         assert!(
             logins(Anonymous::Anywhere)
