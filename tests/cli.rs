@@ -163,7 +163,9 @@ fn help_lists_commands_and_exit_codes() {
 
 #[test]
 fn arguments_that_make_no_sense_exit_with_64() {
-    let cases: [&[&str]; 15] = [
+    let cases: [&[&str]; 17] = [
+        &["probe", "https://localhost:99999/"],
+        &["probe", "https://localhost:0/"],
         &["frobnicate"],
         &["run", "--listen", "[::1]:1", "--listen-file", "x"],
         &["run", "--listen", "localhost:1883"],
@@ -506,6 +508,45 @@ fn users_are_added_and_listed() {
         Vec::<String>::new(),
         "temporary files are left behind"
     );
+}
+
+#[test]
+fn commands_on_users_wait_for_each_other_and_follow_a_link() {
+    let folder = configured();
+    std::fs::create_dir(folder.path().join("kept")).unwrap();
+    folder.write("kept/users.toml", "# by hand\n");
+    std::os::unix::fs::symlink("kept/users.toml", folder.path().join("users.toml")).unwrap();
+    let add = |number: usize| {
+        let mut command = program(&folder);
+        command.args(["user", "add", &format!("n{number}")]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let running: Vec<_> = (0..6).map(add).collect();
+    // One who takes their time does not keep the others, nor undo what they do.
+    let mut slow = program(&folder);
+    slow.args(["user", "add", "slow", "--password-stdin"]);
+    slow.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut slow = slow.spawn().unwrap();
+    for mut child in running {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(run(&folder, &["user", "remove", "n0"]).code, Some(0));
+    slow.stdin
+        .take()
+        .unwrap()
+        .write_all(b"long enough\n")
+        .unwrap();
+    assert!(slow.wait().unwrap().success());
+    let listed = run(&folder, &["user", "list"]).out;
+    let mut names: Vec<_> = listed
+        .lines()
+        .filter_map(|it| it.split('\t').next())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["n1", "n2", "n3", "n4", "n5", "slow"]);
+    assert!(folder.read("kept/users.toml").starts_with("# by hand\n"));
+    assert!(folder.path().join("users.toml").is_symlink());
 }
 
 #[test]

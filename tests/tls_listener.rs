@@ -415,6 +415,17 @@ fn certificates_that_listener_cert_makes_serve_listener_and_nodes() {
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
     listener_cert(&folder, &["--client", "kitchen"]);
+    // The node's may be made anew, and nothing else goes with it.
+    listener_cert(&folder, &["--client", "kitchen"]);
+    folder.write("roots.pem", "kept");
+    let mut other = program(&folder);
+    let other = other.args(["listener-cert", "--client", "roots"]).output();
+    let other = String::from_utf8(other.unwrap().stderr).unwrap();
+    assert!(
+        other.contains("roots.pem is no certificate of user `roots`; move it away"),
+        "{other}"
+    );
+    assert_eq!(folder.read("roots.pem"), "kept");
     let mut command = program(&folder);
     let add = command.args(["user", "add", "kitchen", "--no-password"]);
     folder.write(
@@ -451,8 +462,10 @@ fn certificates_that_listener_cert_makes_serve_listener_and_nodes() {
 
 #[test]
 fn listener_cert_says_what_it_cannot_do() {
-    let cases: [(&[&str], i32, &str); 4] = [
+    let cases: [(&[&str], i32, &str); 6] = [
         (&[], 64, "NAME"),
+        (&["--client", "listener-ca"], 64, "are the listener's own"),
+        (&["--client", "listener"], 64, "are the listener's own"),
         (&["a b"], 64, "neither a host name nor an IP address"),
         (&["--client", "a/b"], 64, "user name `a/b`"),
         (

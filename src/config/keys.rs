@@ -190,7 +190,7 @@ keys! {
         "path" "template" "\"/\"" "path of the request, behind the path of the endpoint's url";
         "query" "table" "none" "query parameter templates, behind the endpoint's";
         "headers" "table" "none" "header templates; they replace the endpoint's of the same name";
-        "body" "template" "`{payload}` for POST, PUT and PATCH" "body of the request: JSON if it starts with `{` or `[`, a form if `content-type` says so, else text";
+        "body" "template" "`{payload}` for POST, PUT and PATCH" "body of the request: JSON if it starts with `{`, `[` or `\"`, a form if `content-type` says so, else text";
         "select" "JSON pointer or table" "the whole body" "what of the response is sent: one pointer, or several with names";
         "form" "`plain`, `json` or `{ template = \"…\" }`" "plain if `reply` has `{outcome}`, else json" "how the reply looks";
         "qos" "0, 1 or 2" "as in defaults" "QoS of the reply";

@@ -206,6 +206,24 @@ mod tests {
                 Err("listens on `::1`, which has no port; write `[::1]:1883`"),
             ),
             (
+                "[fd00::1]",
+                Err("listens on `[fd00::1]`, which has no port; write `[fd00::1]:1883`"),
+            ),
+            (
+                "::1:1883",
+                Err(
+                    "listens on `::1:1883`, in which the port is not told from the address; \
+                     write `[::1]:1883`",
+                ),
+            ),
+            (
+                "fd00::1:18850",
+                Err(
+                    "listens on `fd00::1:18850`, in which the port is not told from the address; \
+                     write `[fd00::1]:18850`",
+                ),
+            ),
+            (
                 ":1883",
                 Err("listens on `:1883`, expected an IP address and port; write `0.0.0.0:1883`"),
             ),

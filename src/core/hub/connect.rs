@@ -231,7 +231,8 @@ impl Hub {
         if !self.meter.is_tight() || self.relieved_at.is_some_and(|at| now < at + RELIEF) {
             return;
         }
-        while self.meter.is_tight()
+        // Well below the mark, so that what comes next does not reach it at once.
+        while self.meter.used() > self.meter.ceiling() / 2
             && let Some(session) = self.burden()
         {
             self.forget(session, now);

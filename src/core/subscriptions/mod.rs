@@ -299,7 +299,7 @@ mod tests {
     fn holders(subscriptions: &mut Subscriptions, topic: &str) -> Vec<usize> {
         let mut found = Vec::new();
         subscriptions.visit(topic, &|_, _| Fitness::Present, &mut |session, _, _| {
-            found.push(session.0)
+            found.push(session.0);
         });
         found.sort_unstable();
         found

@@ -41,7 +41,7 @@ fn open(directory: &TempDir) -> Keeper {
     for _ in 0..200 {
         match Keeper::open(&place, BYTES) {
             Err(error) if error.to_string().contains("is in use") => {
-                std::thread::sleep(Duration::from_millis(50));
+                thread::park_timeout(Duration::from_millis(50));
             }
             opened => return opened.unwrap(),
         }
