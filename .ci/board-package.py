@@ -19,7 +19,7 @@ NAME = "mqtt-https-bridge"
 SELFTEST = f"{NAME}-selftest"
 # Bytes of the program and of its package. MIPS is where flash is scarce: 3.5 MB and 1.6 MB are the
 # most they may ever have; these hold them where they are.
-MIPS_LIMITS = (3_250_000, 1_490_000)
+MIPS_LIMITS = (3_260_000, 1_500_000)
 OTHER_LIMITS = (3_500_000, 1_700_000)
 MAGICS = {b"ustar\x0000": "ustar", b"ustar  \x00": "GNU"}
 FIELDS = ["Package", "Version", "Depends", "SourceName", "License", "LicenseFiles", "Section", "Require-User",
