@@ -434,7 +434,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Reads nothing more for a while from a client that publishes or subscribes too fast: TCP slows it down.
+    /// Reads nothing more for a while from a client that publishes or subscribes too fast: TCP slows
+    /// it down.
     fn keep_pace(&mut self, now: Instant) {
         let Some(pace) = &self.pace else { return };
         if let Some(until) = pace.count(&mut self.published, now) {
